@@ -1,0 +1,135 @@
+"""What analysis says; every figure here is computed from rows on reading and stored nowhere."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Verdict = Literal["pass", "fail", "inconclusive", "invalid"]
+Severity = Literal["ok", "note", "warning", "invalid"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One accusation, or its absence. `code` is stable (`lag`, `completeness`, …); `figures` are what was seen and
+    what was allowed; `hint` says what to try; `blames` tells the generator from the setup from the host."""
+
+    code: str
+    severity: Severity
+    message: str
+    hint: str = ""
+    blames: Literal["", "generator", "setup", "host", "harness"] = ""
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its interval at `confidence`; low and high are NaN where the data cannot bound it."""
+
+    value: float
+    low: float
+    high: float
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run's figures. Latencies in ms over counted requests; a failed request's latency counts as infinite."""
+
+    run_id: str
+    repetition: int
+    status: str
+    reason: str
+    checks: tuple[Check, ...]
+    n: int
+    offered_rate: float
+    throughput: float
+    goodput: float
+    error_rate: float
+    quantiles_ms: dict[float, float]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost at the load measured: USD per million good requests, with every assumption in words."""
+
+    per_million_good_usd: float
+    hourly_usd: float
+    instance: str
+    price_date: str
+    assumptions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PromiseVerdict:
+    """One clause of the SLO judged over the cell's repetitions."""
+
+    text: str
+    verdict: Verdict
+    value: Interval
+    limit: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """All repetitions of one setup under one workload, scenario and load.
+
+    `quantiles_ms` maps 0.5, 0.9, 0.95, 0.99, 0.999 to the pooled quantile with a jackknife-over-repetitions interval.
+    `time_ms` maps lag, connect_send…, queue, wait, model, rest to mean ms; `batches` maps a batch size to its share of
+    requests. `cpu_cores` is the mean of cores used by the server; `rss_mb` its peak.
+    """
+
+    setup: str
+    workload: str
+    scenario: str
+    load: float
+    offered_rate: float
+    closed_loop: bool
+    runs: tuple[RunSummary, ...]
+    quantiles_ms: dict[float, Interval]
+    goodput: Interval
+    throughput: Interval
+    error_rate: float
+    verdict: Verdict
+    verdict_reason: str
+    promises: tuple[PromiseVerdict, ...]
+    time_ms: dict[str, float]
+    batches: dict[int, float]
+    cpu_cores: float
+    rss_mb: float
+    start_s: float
+    cost: Cost | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A cell against the baseline's cell of the same workload, scenario and load: ratio of `metric` (cell ÷ baseline),
+    paired by repetition. `told` is False where nothing can be told: print `~` and the smallest ratio that could have
+    been seen (`detectable`)."""
+
+    setup: str
+    baseline: str
+    workload: str
+    scenario: str
+    load: float
+    metric: str
+    ratio: Interval
+    p_value: float
+    told: bool
+    detectable: float
+    pairs: int
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything a report shows. `skipped` maps 'setup × workload' to the reason; `sentence` says what was found and
+    how sure it is."""
+
+    plan: str
+    title: str
+    question: str
+    machine: dict[str, object]
+    cells: tuple[Cell, ...]
+    comparisons: tuple[Comparison, ...]
+    skipped: dict[str, str]
+    failed: dict[str, str]
+    sentence: str

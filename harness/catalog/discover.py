@@ -1,0 +1,83 @@
+"""The tree is the registry: what lies where, and finding one by name."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.catalog.plan import Plan, read_plan
+from harness.catalog.scenario import Scenario, read_scenario
+from harness.catalog.setup import Setup, read_setup
+from harness.catalog.toml import nearest
+from harness.catalog.workload import Workload, read_workload
+from harness.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The nouns below one root folder. Names are folders' and files' names; reading happens on asking."""
+
+    root: Path
+
+    def setup_names(self) -> list[str]:
+        """Every folder in setups/ that holds a setup.toml."""
+        return sorted(path.parent.name for path in self.root.glob("setups/*/setup.toml"))
+
+    def workload_names(self) -> list[str]:
+        """Every folder in workloads/ that holds a workload.toml."""
+        return sorted(path.parent.name for path in self.root.glob("workloads/*/workload.toml"))
+
+    def scenario_names(self) -> list[str]:
+        """Every TOML file in scenarios/."""
+        return sorted(path.stem for path in self.root.glob("scenarios/*.toml"))
+
+    def plan_names(self) -> list[str]:
+        """Every TOML file in plans/."""
+        return sorted(path.stem for path in self.root.glob("plans/*.toml"))
+
+    def setup(self, name: str) -> Setup:
+        """The setup of that name. Raises UsageError for an unknown one."""
+        return read_setup(self.root / "setups" / _known(name, self.setup_names(), "setup"))
+
+    def workload(self, name: str) -> Workload:
+        """The workload of that name. Raises UsageError for an unknown one."""
+        return read_workload(self.root / "workloads" / _known(name, self.workload_names(), "workload"))
+
+    def scenario(self, name: str) -> Scenario:
+        """The scenario of that name, or in that file. Raises UsageError for an unknown one."""
+        if name.endswith(".toml"):
+            return read_scenario(Path(name))
+        return read_scenario(self.root / "scenarios" / f"{_known(name, self.scenario_names(), 'scenario')}.toml")
+
+    def plan(self, name: str) -> Plan:
+        """The plan of that name, or in that file. Raises UsageError for an unknown one."""
+        if name.endswith(".toml"):
+            return read_plan(Path(name))
+        return read_plan(self.root / "plans" / f"{_known(name, self.plan_names(), 'plan')}.toml")
+
+
+def find_catalog(start: Path | None = None) -> Catalog:
+    """The catalog around `start` (or $TAILRACE_ROOT, or the working folder, or this checkout)."""
+    given = os.environ.get("TAILRACE_ROOT")
+    here = Path(given) if given else (start or Path.cwd())
+    for folder in (here.resolve(), *here.resolve().parents):
+        if (folder / "setups").is_dir() and (folder / "workloads").is_dir():
+            return Catalog(folder)
+    checkout = Path(__file__).resolve().parents[2]
+    if given or not (checkout / "setups").is_dir():
+        raise UsageError(f"{here}: no folder with setups/ and workloads/ here or above",
+                         "run tailrace inside a checkout, or set TAILRACE_ROOT")
+    return Catalog(checkout)
+
+
+def cache_folder() -> Path:
+    """Where environments, prepared models and payloads are kept: $TAILRACE_CACHE or the user's cache folder."""
+    given = os.environ.get("TAILRACE_CACHE")
+    if given:
+        return Path(given).resolve()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tailrace"
+
+
+def _known(name: str, known: list[str], noun: str) -> str:
+    if name not in known:
+        raise UsageError(f"unknown {noun} '{name}'", nearest(name, known))
+    return name

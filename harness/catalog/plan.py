@@ -1,0 +1,37 @@
+"""Plan: workloads × setups × scenarios × knobs × loads × repetitions."""
+
+from pathlib import Path
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from harness.catalog.setup import Knob
+from harness.catalog.toml import Noun, read_noun
+
+
+class Race(Noun):
+    """One grid of a plan: every setup serves the workload under the scenario at each multiple of its load."""
+
+    workload: str
+    setups: tuple[str, ...] = Field(min_length=1)
+    scenario: str
+    loads: tuple[PositiveFloat, ...] = (1.0,)
+    knobs: dict[str, dict[str, Knob]] = Field(default_factory=dict)
+
+
+class Plan(Noun):
+    """What to measure, how often, and against what. `knobs` of a race maps a setup to its changed knobs;
+    `duration_s`, when set, replaces the duration of every single-stage scenario."""
+
+    name: str
+    title: str
+    question: str
+    repetitions: PositiveInt = Field(default=5, le=1000)
+    baseline: str | None = None
+    duration_s: PositiveFloat | None = None
+    seed: int = Field(default=1, ge=0, lt=2**31)
+    race: tuple[Race, ...] = Field(min_length=1)
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan in a TOML file. Raises TailraceError."""
+    return read_noun(Plan, path, name=path.stem)

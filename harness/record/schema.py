@@ -1,0 +1,70 @@
+"""What a run leaves on disk: the columns of requests.parquet and the fields of run.json."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+SCHEMA = 1
+
+# Times are ns of this machine's monotonic clock since the run's t0 (the first counted due time is >= 0; warm-up is
+# negative); -1 << 62 (ABSENT) where a thing never happened. latency = done − due, service = done − sent, lag = sent − due.
+ABSENT = -(1 << 62)
+
+COLUMNS: dict[str, str] = {
+    "seq": "int32",            # position in the schedule; every one from 0 to n−1 exactly once
+    "stage": "int8",           # index of the scenario's stage; −1 is warm-up and never counted
+    "due_ns": "int64",         # when the schedule wanted it sent
+    "sent_ns": "int64",        # when the send call was made
+    "first_byte_ns": "int64",  # kernel's receive stamp of the first bytes where it gives one, else when they were read
+    "done_ns": "int64",        # when the whole answer was read, or the request was given up
+    "status": "int16",         # HTTP status; 0 when there was no answer
+    "error": "string",         # "" | timeout | refused | reset | malformed | unsent | aborted
+    "bytes": "int32",          # body bytes of the answer
+    "batch": "int16",          # size of the batch it was served in; 0 when the setup does not tell
+    "queue_us": "int32",       # told by the setup's Server-Timing header; −1 when not told
+    "wait_us": "int32",        # waiting for the batch to fill
+    "model_us": "int32",
+    "cold": "bool",            # sent on a connection opened for it
+    "judged": "int8",          # 0 not sampled, 1 right, 2 wrong
+}
+
+Status = Literal["ok", "void", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class RunMeta:
+    """run.json. `ok`: rows were measured; `void`: rows exist but the run was cut short; `failed`: a reason and perhaps
+    rows; `skipped`: the machine or the engine lacks something, with the reason.
+
+    `hashes` are content hashes of setup, workload, scenario, lock, harness; `facts` are figures of the run itself
+    (start_s, seconds to the first right answer; env_bytes; t0_unix_ns; generator: cpu shares, processes, rows;
+    golden results; payload pool; judged counts; probes' rate); `machine_id` points to machine.json.
+    """
+
+    schema: int
+    run_id: str
+    status: Status
+    reason: str
+    setup: str
+    workload: str
+    scenario: str
+    load: float
+    repetition: int
+    block: int
+    order: int
+    started_utc: str
+    finished_utc: str
+    machine_id: str
+    plan: str
+    baseline: str
+    knobs: dict[str, Any]
+    scenario_resolved: dict[str, Any]
+    setup_facts: dict[str, Any]
+    workload_facts: dict[str, Any]
+    seeds: dict[str, int]
+    server_cpus: list[int]
+    load_cpus: list[int]
+    hashes: dict[str, str]
+    versions: dict[str, str]
+    git: dict[str, Any]
+    facts: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)  # sha256 of every other file of the folder
