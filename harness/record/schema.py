@@ -6,7 +6,7 @@ from typing import Any, Literal
 SCHEMA = 1
 
 # Times are ns of this machine's monotonic clock since the run's t0 (the first counted due time is >= 0; warm-up is
-# negative); -1 << 62 (ABSENT) where a thing never happened. latency = done − due, service = done − sent, lag = sent − due.
+# negative); ABSENT where a thing never happened. latency = done − due, service = done − sent, lag = sent − due.
 ABSENT = -(1 << 62)
 
 COLUMNS: dict[str, str] = {
