@@ -60,7 +60,8 @@ def nearest(name: str, known: list[str]) -> str:
 
 
 def _sentence(model: type[BaseModel], error: ValidationError, where: str) -> tuple[str, str]:
-    first = error.errors()[0]
+    # An unknown key is the likely cause of a missing one, so it is told first.
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     path = [str(part) for part in first["loc"]]
     place = ".".join(path[:-1])
     section = f" in [{place}]" if place else ""

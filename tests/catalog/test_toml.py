@@ -1,0 +1,128 @@
+"""Bad TOML gets one sentence: what, where, what to try."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.catalog.discover import Catalog, find_catalog
+from harness.catalog.scenario import Scenario, Stage, read_scenario
+from harness.catalog.setup import read_setup
+from harness.catalog.slo import parse_promise
+from harness.catalog.toml import validate
+from harness.errors import Exit, TailraceError, UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+GOOD = """
+title = "t"
+question = "q"
+seed = 1
+[[stage]]
+arrivals = "poisson"
+rate = 10
+duration_s = 1
+[slo]
+"p(99)" = "< 100ms"
+"""
+
+
+def scenario(tmp_path: Path, text: str) -> Scenario:
+    path = tmp_path / "s.toml"
+    path.write_text(text)
+    return read_scenario(path)
+
+
+def test_a_good_scenario(tmp_path: Path) -> None:
+    read = scenario(tmp_path, GOOD)
+    assert read.name == "s"
+    assert read.stage[0].rate == 10
+    assert read.promises[0].limit == 100e6
+    assert read.promises[0].quantile == 0.99
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), [
+    ("seed = 1", "sead = 1", "s.toml: unknown key 'sead'; did you mean 'seed'?"),
+    ("rate = 10", "raet = 10", "unknown key 'raet' in [stage.0]; did you mean 'rate'?"),
+    ("rate = 10", "rate = 'ten'", "'rate' in [stage.0] is 'ten'"),
+    ("rate = 10", "rate = -1", "'rate' in [stage.0] is -1"),
+    ("rate = 10", "", "either `rate` or `rate_per_core`"),
+    ("rate = 10", "rate = 10\nusers = 3", "only a closed stage has `users`"),
+    ("duration_s = 1", "", "key 'duration_s' is missing in [stage.0]"),
+    ("duration_s = 1", "duration_s = 1e9", "'duration_s' in [stage.0]"),
+    ('arrivals = "poisson"', 'arrivals = "poison"', "'arrivals' in [stage.0] is 'poison'"),
+    ('"< 100ms"', '"100"', "is no bound"),
+    ('"p(99)"', '"p99"', "unknown promise 'p99'"),
+    ("seed = 1", "seed =", "not valid TOML"),
+    ("seed = 1", "seed = 1\nname = 'x'", "key 'name' is not to be set"),
+])
+def test_bad_scenarios_say_what_where_and_what_to_try(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    with pytest.raises(TailraceError) as caught:
+        scenario(tmp_path, GOOD.replace(old, new))
+    assert expected in str(caught.value)
+    assert "s.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.code == Exit.BAD_CONFIGURATION
+
+
+def test_unknown_key_of_a_setup_names_the_nearest(tmp_path: Path) -> None:
+    folder = tmp_path / "fastapi"
+    folder.mkdir()
+    (folder / "setup.toml").write_text(
+        'title="t"\nidea="i"\ntier="basic"\nengine="e"\ncommand=["x"]\nredy="/x"\n')
+    with pytest.raises(TailraceError, match=r"unknown key 'redy'; did you mean 'ready'\?"):
+        read_setup(folder)
+
+
+def test_unknown_names_get_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "setups" / "flask").mkdir(parents=True)
+    (tmp_path / "setups" / "flask" / "setup.toml").write_text("")
+    with pytest.raises(UsageError, match="unknown setup 'flsk'; did you mean 'flask'"):
+        Catalog(tmp_path).setup("flsk")
+
+
+def test_everything_in_the_tree_can_be_read() -> None:
+    catalog = Catalog(ROOT)
+    for name in catalog.scenario_names():
+        catalog.scenario(name)
+    for name in catalog.plan_names():
+        catalog.plan(name)
+    for name in catalog.setup_names():
+        assert catalog.setup(name).lock.is_file()
+    for name in catalog.workload_names():
+        assert catalog.workload(name).lock.is_file()
+    assert find_catalog(ROOT / "tests").root == ROOT
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_promise_parser_never_crashes(metric: str, bound: str) -> None:
+    try:
+        promise = parse_promise(metric, bound)
+    except ValueError as error:
+        assert str(error)
+    else:
+        assert promise.limit >= 0
+
+
+@given(st.sampled_from([50, 90, 95, 99, 99.9]), st.integers(1, 10_000), st.sampled_from(["us", "ms", "s"]))
+def test_latency_promises_keep_their_units(percent: float, number: int, unit: str) -> None:
+    promise = parse_promise(f"p({percent})", f"<{number}{unit}")
+    assert promise.limit == number * {"us": 1e3, "ms": 1e6, "s": 1e9}[unit]
+    assert promise.quantile == pytest.approx(percent / 100)
+
+
+@given(st.dictionaries(st.text(max_size=8), st.one_of(st.none(), st.integers(), st.text(max_size=5),
+                                                       st.lists(st.integers(), max_size=2)), max_size=4))
+def test_any_table_is_a_stage_or_one_sentence(table: dict[str, object]) -> None:
+    try:
+        validate(Stage, table, "here")
+    except TailraceError as error:
+        assert str(error).startswith("here")
+        assert error.hint
+
+
+def test_rates_per_core_follow_the_cores() -> None:
+    stage = Stage(arrivals="poisson", rate_per_core=80, rate_end_per_core=160, duration_s=1)
+    read = stage.resolved(3, 0.5)
+    assert (read.rate, read.rate_end, read.rate_per_core) == (120, 240, None)

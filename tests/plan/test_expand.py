@@ -1,0 +1,75 @@
+"""A plan as attempts: order, seeds, knobs and what is left to do."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.catalog.discover import Catalog
+from harness.catalog.plan import Plan, Race
+from harness.errors import TailraceError
+from harness.plan.expand import expand, key, missing
+
+ROOT = Path(__file__).resolve().parents[2]
+SETUPS = ("fastapi", "flask")
+
+
+def plan(**changes: object) -> Plan:
+    race = Race(workload="fraud", setups=SETUPS, scenario="fraud-steady", loads=(1.0, 2.0))
+    return Plan.model_validate({"name": "p", "title": "t", "question": "q", "repetitions": 4, "race": (race,), **changes})
+
+
+def test_every_cell_once_in_every_block() -> None:
+    attempts = expand(plan(), Catalog(ROOT), 3)
+    assert [a.order for a in attempts] == list(range(16))
+    for block in range(4):
+        cells = {(a.setup.name, a.load) for a in attempts if a.block == block}
+        assert cells == {(s, load) for s in SETUPS for load in (1.0, 2.0)}
+
+
+def test_blocks_come_as_mirrored_pairs() -> None:
+    attempts = expand(plan(), Catalog(ROOT), 3)
+    blocks = [[(a.setup.name, a.load) for a in attempts if a.block == b] for b in range(4)]
+    assert blocks[1] == blocks[0][::-1]
+    assert blocks[3] == blocks[2][::-1]
+
+
+def test_setups_share_the_seed_and_repetitions_do_not() -> None:
+    attempts = expand(plan(), Catalog(ROOT), 3)
+    seeds: dict[tuple[float, int], set[int]] = {}
+    for a in attempts:
+        seeds.setdefault((a.load, a.repetition), set()).add(a.seed)
+    assert all(len(found) == 1 for found in seeds.values())
+    assert len(set.union(*seeds.values())) == len(seeds)
+
+
+def test_rates_are_resolved_for_cores_and_load() -> None:
+    rates = {a.load: a.scenario.stage[0].rate for a in expand(plan(), Catalog(ROOT), 3)}
+    assert rates[2.0] == 2 * rates[1.0]
+    assert rates[1.0] == 3 * Catalog(ROOT).scenario("fraud-steady").stage[0].rate_per_core
+
+
+def test_resume_leaves_only_what_is_missing() -> None:
+    attempts = expand(plan(), Catalog(ROOT), 3)
+    done = {key(a): "run" for a in attempts[:5]}
+    assert missing(attempts, done) == attempts[5:]
+    longer = expand(plan(repetitions=5), Catalog(ROOT), 3)
+    assert {a.repetition for a in missing(longer, {key(a): "run" for a in attempts})} == {4}
+
+
+def test_another_knob_is_another_measurement() -> None:
+    race = Race(workload="fraud", setups=SETUPS, scenario="fraud-steady", knobs={"flask": {"workers": 2}})
+    changed = expand(plan(race=(race,)), Catalog(ROOT), 3)
+    plain = expand(plan(race=(race.model_copy(update={"knobs": {}}),)), Catalog(ROOT), 3)
+    left = missing(changed, {key(a): "run" for a in plain})
+    assert {a.setup.name for a in left} == {"flask"}
+
+
+@pytest.mark.parametrize(("knobs", "expected"), [
+    ({"flask": {"wokers": 2}}, "setup flask has no knob 'wokers'; did you mean 'workers'?"),
+    ({"flsk": {"workers": 2}}, "'flsk', which does not race there; did you mean 'flask'?"),
+])
+def test_unknown_knobs_are_refused(knobs: dict[str, dict[str, int]], expected: str) -> None:
+    race = Race(workload="fraud", setups=SETUPS, scenario="fraud-steady", knobs=knobs)
+    with pytest.raises(TailraceError) as caught:
+        expand(plan(race=(race,)), Catalog(ROOT), 3)
+    assert expected in str(caught.value)
