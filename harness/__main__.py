@@ -1,0 +1,5 @@
+"""`python -m harness` is `tailrace`."""
+
+from harness.cli import main
+
+main()

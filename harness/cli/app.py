@@ -1,0 +1,132 @@
+"""The commands. Each one parses, calls one part of the harness, shows what came back, and picks the exit code.
+
+Everything heavy is imported inside the command that needs it: `tailrace --help` must be instant.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# ruff: noqa: PLC0415, B008
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+                  help="Race serving setups under open-loop load, and learn which to run, how sure that is, and what it costs.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
+Results = Annotated[Path, typer.Option(help="Folder of the records.")]
+Prices = Annotated[list[str] | None, typer.Option("--price", help="SETUP=USD/h, for example flask=0.34/h; repeatable.")]
+Names = list[str] | None
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """What there is to race: setups, workloads, scenarios and plans."""
+    from harness.cli import show
+
+    show.catalog(json)
+
+
+@app.command()
+def prepare(
+    workload: Annotated[Names, typer.Argument(help="Workloads; every one when none is named.")] = None,
+    setup: Annotated[Names, typer.Option(help="Build these setups' environments only.")] = None,
+) -> None:
+    """Make models, payload code and environments ready once; afterwards everything runs offline."""
+    from harness.cli import show
+    from harness.cli.ask import names
+
+    show.prepare(names(workload), names(setup))
+
+
+@app.command()
+def check(
+    setup: Annotated[str, typer.Argument(help="The setup to prove.")],
+    workload: Annotated[str, typer.Option(help="The workload it serves meanwhile.")] = "fraud",
+    json: Json = False,
+) -> None:
+    """Start a setup and prove its contract, point by point; exits 99 when a point fails."""
+    from harness.cli import show
+
+    raise typer.Exit(show.check(setup, workload, json))
+
+
+@app.command()
+def run(
+    plan: Annotated[str | None, typer.Argument(help="A plan's name or TOML file; none: use the flags.")] = None,
+    setup: Annotated[Names, typer.Option(help="Setups, comma-separated or repeated.")] = None,
+    workload: Annotated[Names, typer.Option(help="Workloads, comma-separated or repeated.")] = None,
+    scenario: Annotated[str | None, typer.Option(help="A scenario's name or TOML file.")] = None,
+    load: Annotated[list[float] | None, typer.Option(help="Multiple of the scenario's rates; repeatable.")] = None,
+    knob: Annotated[Names, typer.Option(help="SETUP.KNOB=VALUE; repeatable.")] = None,
+    repetitions: Annotated[int | None, typer.Option("--repetitions", "-n", help="How often (default 5).")] = None,
+    duration: Annotated[float | None, typer.Option(help="Seconds of counted load of one-stage scenarios.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="Compare with this setup.")] = None,
+    results: Results = Path("results"),
+    resume: Annotated[bool, typer.Option("--resume", help="Measure only what is missing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the runs and stop.")] = False,
+    gate: Annotated[bool, typer.Option("--gate", help="Exit 99, 110 or 111 when a verdict is not `pass`.")] = False,
+    web: Annotated[int | None, typer.Option(help="Serve Locust's web page on this loopback port.")] = None,
+    price: Prices = None,
+    json: Json = False,
+) -> None:
+    """Race setups: start each, load it, record every request; ends in one table and one sentence."""
+    from harness.cli import race
+    from harness.cli.ask import names, parse_knobs
+
+    asked = race.Asked(plan, names(setup), names(workload), scenario, load or [], parse_knobs(knob),
+                       repetitions, duration, baseline)
+    raise typer.Exit(race.race(asked, results, race.How(resume, dry_run, gate, web, price or [], json)))
+
+
+@app.command()
+def calibrate(
+    quick: Annotated[bool, typer.Option("--quick", help="Half a minute instead of two and a half.")] = False,
+    json: Json = False,
+) -> None:
+    """Show how far measurement can be trusted on this machine, against a target whose delays are known."""
+    from harness.cli import show
+
+    show.calibrate(quick, json)
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="Folder of the records.")] = Path("results"),
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("report"),
+    plan: Annotated[str | None, typer.Option(help="Only this plan's runs.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="Compare with this setup.")] = None,
+    gate: Annotated[bool, typer.Option("--gate", help="Exit 99, 110 or 111 when a verdict is not `pass`.")] = False,
+    price: Prices = None,
+) -> None:
+    """Write notebook.ipynb (executed), report.html, report.md, summary.json and junit.xml."""
+    from harness.cli import show
+
+    raise typer.Exit(show.report(results, out, plan, baseline, price or [], gate))
+
+
+@app.command()
+def compare(
+    results: Annotated[Path, typer.Argument(help="Folder of the records.")] = Path("results"),
+    baseline: Annotated[str | None, typer.Option(help="Compare with this setup.")] = None,
+    plan: Annotated[str | None, typer.Option(help="Only this plan's runs.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Compare unlike machines or models all the same.")] = False,
+    price: Prices = None,
+    json: Json = False,
+) -> None:
+    """Compare setups in the manner of benchstat; `~` stands where nothing can be told."""
+    from harness.cli import show
+
+    show.compare(results, baseline, plan, price or [], force, json)
+
+
+@app.command()
+def verify(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or its id below --results.")],
+    results: Results = Path("results"),
+    json: Json = False,
+) -> None:
+    """Prove that a run's record is whole and unaltered; exits 111 when it is not."""
+    from harness.cli import show
+
+    raise typer.Exit(show.verify(run, results, json))

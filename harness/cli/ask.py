@@ -1,0 +1,81 @@
+"""What the command line asks for, as a Plan. Pure."""
+
+from collections.abc import Sequence
+
+from harness.catalog.discover import Catalog
+from harness.catalog.plan import Plan, Race
+from harness.catalog.setup import Knob
+from harness.catalog.toml import nearest, validate
+from harness.errors import UsageError
+
+
+def names(values: Sequence[str] | None) -> list[str]:
+    """`["a,b", "c"]` as `["a", "b", "c"]`."""
+    return [name.strip() for value in values or [] for name in value.split(",") if name.strip()]
+
+
+def parse_knobs(values: Sequence[str] | None) -> dict[str, dict[str, Knob]]:
+    """`["flask.workers=2"]` as `{"flask": {"workers": 2}}`. Raises UsageError."""
+    knobs: dict[str, dict[str, Knob]] = {}
+    for value in values or []:
+        place, equals, text = value.partition("=")
+        setup, dot, knob = place.partition(".")
+        if not (equals and dot and setup and knob):
+            raise UsageError(f"--knob {value}: not understood", "write SETUP.KNOB=VALUE, for example flask.workers=2")
+        knobs.setdefault(setup, {})[knob] = _value(text)
+    return knobs
+
+
+def _value(text: str) -> Knob:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def named_plan(catalog: Catalog, name: str, setups: list[str], workloads: list[str], **changes: object) -> Plan:
+    """The plan of that name, narrowed to `setups` and `workloads` where given, with the `changes` that are not None.
+
+    Raises UsageError when nothing is left to race.
+    """
+    plan = catalog.plan(name)
+    for workload in workloads:
+        known = [race.workload for race in plan.race]
+        if workload not in known:
+            raise UsageError(f"plan {name} does not race workload '{workload}'", nearest(workload, known))
+    for setup in setups:
+        known = sorted({s for race in plan.race for s in race.setups})
+        if setup not in known:
+            raise UsageError(f"plan {name} does not race setup '{setup}'", nearest(setup, known))
+    races = [race.model_copy(update={
+                "setups": tuple(s for s in race.setups if not setups or s in setups),
+                "knobs": {s: k for s, k in race.knobs.items() if not setups or s in setups}})
+             for race in plan.race if not workloads or race.workload in workloads]
+    given = {key: value for key, value in changes.items() if value is not None}
+    return validate(Plan, {**plan.model_dump(), **given, "race": [race for race in races if race.setups]}, f"plan {name}")
+
+
+def asked_plan(catalog: Catalog, setups: list[str], workloads: list[str], scenario: str | None, loads: list[float],
+               knobs: dict[str, dict[str, Knob]], **changes: object) -> Plan:
+    """A plan made from flags alone. Without a scenario each workload takes `<workload>-steady`.
+
+    Raises UsageError for a missing or unknown name.
+    """
+    if not workloads:
+        raise UsageError("nothing to run: name a plan, or a --workload",
+                         f"plans here: {', '.join(catalog.plan_names()) or 'none'}")
+    for name in setups:
+        catalog.setup(name)
+    for name in workloads:
+        catalog.workload(name)
+    races = [Race(workload=workload, setups=tuple(setups or catalog.setup_names()),
+                  scenario=scenario or f"{workload}-steady", loads=tuple(loads or [1.0]), knobs=knobs)
+             for workload in workloads]
+    given = {key: value for key, value in changes.items() if value is not None}
+    return validate(Plan, {
+        "name": "adhoc", "title": f"{', '.join(setups) or 'every setup'} on {', '.join(workloads)}",
+        "question": "Which of these setups keeps the promise at this load?", "race": races, **given}, "command line")
