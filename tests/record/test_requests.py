@@ -1,0 +1,82 @@
+"""Rows come back from disk as they went, in at most 20 bytes each."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.errors import TailraceError
+from harness.record.requests import read_chunks, read_requests, write_requests
+from harness.record.schema import ABSENT, COLUMNS
+
+MakeRows = Callable[..., dict[str, np.ndarray[Any, Any]]]
+TIMES = st.one_of(st.just(ABSENT), st.integers(-(10**12), 4 * 10**12))
+KINDS: dict[str, Any] = {
+    "int8": st.integers(-128, 127), "int16": st.integers(-(2**15), 2**15 - 1),
+    "int32": st.integers(-(2**31), 2**31 - 1),
+    "bool": st.booleans(), "string": st.sampled_from(["", "timeout", "reset", "unsent"]), "int64": TIMES,
+}
+
+
+@st.composite
+def any_rows(draw: st.DrawFn) -> dict[str, np.ndarray[Any, Any]]:
+    """Rows of every value the schema allows, however unlikely; due times are always there."""
+    count = draw(st.integers(0, 40))
+    rows = {}
+    for name, kind in COLUMNS.items():
+        values = st.integers(-(10**12), 10**12) if name == "due_ns" else KINDS[kind]
+        drawn = list(range(count)) if name == "seq" else draw(st.lists(values, min_size=count, max_size=count))
+        rows[name] = np.array(drawn, dtype="U9" if kind == "string" else kind)
+    return rows
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=any_rows(), order=st.randoms(use_true_random=False))
+def test_whatever_was_measured_comes_back(rows: dict[str, Any], order: Any, tmp_path_factory: Any) -> None:
+    path = tmp_path_factory.mktemp("rows") / "requests.parquet"
+    shuffled = list(range(len(rows["seq"])))
+    order.shuffle(shuffled)
+    write_requests(path, {name: values[shuffled] for name, values in rows.items()})
+    back = read_requests(path, COLUMNS)
+    for name in COLUMNS:
+        assert back[name].tolist() == rows[name].tolist(), name
+        assert back[name].dtype == (object if COLUMNS[name] == "string" else COLUMNS[name])
+
+
+def test_one_column_alone_is_the_same_as_among_all(tmp_path: Path, queue_rows: MakeRows) -> None:
+    rows = queue_rows(5000)
+    write_requests(tmp_path / "r.parquet", rows)
+    for name in COLUMNS:
+        assert np.array_equal(read_requests(tmp_path / "r.parquet", [name])[name], rows[name]), name
+
+
+def test_a_row_takes_at_most_20_bytes(tmp_path: Path, queue_rows: MakeRows) -> None:
+    rows = queue_rows(200_000)
+    write_requests(tmp_path / "r.parquet", rows)
+    assert (tmp_path / "r.parquet").stat().st_size / 200_000 <= 20
+
+
+def test_chunks_are_bounded_and_complete(tmp_path: Path, queue_rows: MakeRows) -> None:
+    rows = queue_rows(1_200_000, rate=50_000)
+    write_requests(tmp_path / "r.parquet", rows)
+    sizes, done = [], []
+    for part in read_chunks(tmp_path / "r.parquet", ["done_ns", "error"]):
+        sizes.append(len(part["done_ns"]))
+        done.append(part["done_ns"])
+    assert len(sizes) > 1
+    assert max(sizes) <= 1 << 19
+    assert np.array_equal(np.concatenate(done), rows["done_ns"])
+
+
+def test_a_missing_column_is_refused_on_writing_and_an_unknown_one_on_reading(tmp_path: Path,
+                                                                             queue_rows: MakeRows) -> None:
+    rows = queue_rows(10)
+    with pytest.raises(ValueError, match="judged"):
+        write_requests(tmp_path / "r.parquet", {name: rows[name] for name in rows if name != "judged"})
+    write_requests(tmp_path / "r.parquet", rows)
+    with pytest.raises(TailraceError, match="no column 'latency'"):
+        read_requests(tmp_path / "r.parquet", ["latency"])
