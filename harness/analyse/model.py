@@ -1,7 +1,8 @@
 """What analysis says; every figure here is computed from rows on reading and stored nowhere."""
 
+import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Verdict = Literal["pass", "fail", "inconclusive", "invalid"]
 Severity = Literal["ok", "note", "warning", "invalid"]
@@ -32,7 +33,11 @@ class Interval:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run's figures. Latencies in ms over counted requests; a failed request's latency counts as infinite."""
+    """One run's figures. Latencies in ms over counted requests; a failed request's latency counts as infinite.
+
+    `effective` is how many independent requests say as much about the p99; `beyond` maps a latency promise's text to
+    the share of requests that were slower than its limit or failed.
+    """
 
     run_id: str
     repetition: int
@@ -45,6 +50,13 @@ class RunSummary:
     goodput: float
     error_rate: float
     quantiles_ms: dict[float, float]
+    effective: float = 0.0
+    beyond: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def valid(self) -> bool:
+        """Whether its figures count: it went to its end and no check calls it invalid."""
+        return self.status == "ok" and not any(check.severity == "invalid" for check in self.checks)
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,10 @@ class Cell:
 
     `quantiles_ms` maps 0.5, 0.9, 0.95, 0.99, 0.999 to the pooled quantile with a jackknife-over-repetitions interval.
     `time_ms` maps lag, connect_send…, queue, wait, model, rest to mean ms; `batches` maps a batch size to its share of
-    requests. `cpu_cores` is the mean of cores used by the server; `rss_mb` its peak.
+    requests. `cpu_cores` is the mean of cores used by the server; `rss_mb` its peak. Figures are over the valid runs,
+    or over all where none is valid. `good_ms` is the latency within which an answer counts as good (NaN: any).
+    `server_cpus` is how many CPUs the server had; `machine_id` and `hashes` (workload, scenario) say what it may be
+    compared with.
     """
 
     setup: str
@@ -98,13 +113,19 @@ class Cell:
     rss_mb: float
     start_s: float
     cost: Cost | None
+    good_ms: float = math.nan
+    knobs: dict[str, Any] = field(default_factory=dict)
+    server_cpus: int = 0
+    machine_id: str = ""
+    hashes: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Comparison:
     """A cell against the baseline's cell of the same workload, scenario and load: ratio of `metric` (cell ÷ baseline),
-    paired by repetition. `told` is False where nothing can be told: print `~` and the smallest ratio that could have
-    been seen (`detectable`)."""
+    paired by repetition; `metric` is p50, p99 or goodput. `told` is False where nothing can be told: print `~` and the
+    smallest ratio that could have been seen (`detectable`). `p_value` is corrected for the other comparisons; `note`
+    says why there is no ratio where there is none."""
 
     setup: str
     baseline: str
@@ -117,6 +138,7 @@ class Comparison:
     told: bool
     detectable: float
     pairs: int
+    note: str = ""
 
 
 @dataclass(frozen=True)

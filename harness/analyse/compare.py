@@ -1,0 +1,116 @@
+"""Is one cell different from another, and how sure is that? Pairs of repetitions, never pairs of requests.
+
+Both arms of a repetition replay the same schedule and payloads, so the log ratio of their figures loses the noise they
+share (common random numbers: Law 2015, §11.2).
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy import special
+
+from harness.analyse.model import Cell, Comparison, Interval, RunSummary
+from harness.analyse.quantiles import CONFIDENCE, student
+from harness.errors import TailraceError
+
+ALPHA = 1 - CONFIDENCE
+POWER = 0.8
+
+METRICS: Mapping[str, Callable[[RunSummary], float]] = {
+    "p50": lambda run: run.quantiles_ms.get(0.5, math.nan),
+    "p99": lambda run: run.quantiles_ms.get(0.99, math.nan),
+    "goodput": lambda run: run.goodput,
+}
+
+
+def against(cells: Sequence[Cell], baseline: str) -> list[tuple[Cell, Cell]]:
+    """Every cell beside the baseline setup's cell of the same workload, scenario and load."""
+    base = {_place(cell): cell for cell in reversed(cells) if cell.setup == baseline}
+    return [(cell, base[_place(cell)]) for cell in cells if cell.setup != baseline and _place(cell) in base]
+
+
+def between(new: Sequence[Cell], old: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
+    """Every cell of one set of results beside the same setup's cell of another set."""
+    base = {(cell.setup, *_place(cell)): cell for cell in old}
+    return [(cell, base[key]) for cell in new if (key := (cell.setup, *_place(cell))) in base]
+
+
+def compare(pairs: Sequence[tuple[Cell, Cell]], force: bool = False) -> tuple[Comparison, ...]:
+    """One comparison per pair of cells and metric, p-values corrected over all of them.
+
+    Raises TailraceError where the machines, or the content of workloads or scenarios, are unlike, unless forced.
+    """
+    if not force:
+        for cell, base in pairs:
+            _refuse_unlike(cell, base)
+    return holm([_compared(cell, base, metric) for cell, base in pairs for metric in METRICS])
+
+
+def holm(found: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """The comparisons with p-values that keep the chance of any false claim among all of them at 5 % (Holm 1979).
+
+    `told` follows from them. A comparison without a p-value takes no part.
+    """
+    order = sorted((i for i, each in enumerate(found) if math.isfinite(each.p_value)), key=lambda i: found[i].p_value)
+    corrected, floor = list(found), 0.0
+    for place, index in enumerate(order):
+        floor = max(floor, min(1.0, found[index].p_value * (len(order) - place)))
+        corrected[index] = replace(found[index], p_value=floor, told=floor < ALPHA)
+    return tuple(corrected)
+
+
+def paired(log_ratios: Sequence[float]) -> tuple[Interval, float, float]:
+    """The ratio with its interval, the p-value of no difference, and the smallest ratio above 1 that would have been
+    told with 80 % power, from the log ratio of every pair.
+
+    Student's paired t on the logs. A sign-flip test would assume less, but with five pairs its smallest two-sided
+    p-value is 2/2⁵ = 0.0625 (Fisher 1935, §21), so it could never tell anything; the log of a sample quantile is
+    asymptotically normal (Bahadur 1966), which is what t asks for.
+    """
+    logs = np.asarray(log_ratios, dtype=np.float64)
+    mean, freedom = float(logs.mean()), len(logs) - 1
+    if freedom < 1:
+        return Interval(math.exp(mean), math.nan, math.nan, CONFIDENCE), math.nan, math.nan
+    error = float(logs.std(ddof=1)) / math.sqrt(len(logs))
+    if error <= 1e-12:
+        return Interval(math.exp(mean), math.exp(mean), math.exp(mean), CONFIDENCE), float(abs(mean) <= 1e-12), 1.0
+    quantile = student(CONFIDENCE, freedom)
+    likelihood = 2 * float(special.stdtr(freedom, -abs(mean) / error))
+    detectable = math.exp((quantile + float(special.stdtrit(freedom, POWER))) * error)
+    low, high = math.exp(mean - quantile * error), math.exp(mean + quantile * error)
+    return Interval(math.exp(mean), low, high, CONFIDENCE), likelihood, detectable
+
+
+def _compared(cell: Cell, base: Cell, metric: str) -> Comparison:
+    figure = METRICS[metric]
+    ours = {run.repetition: figure(run) for run in cell.runs if run.valid}
+    theirs = {run.repetition: figure(run) for run in base.runs if run.valid}
+    shared = sorted(set(ours) & set(theirs))
+    made = Comparison(cell.setup, base.setup, cell.workload, cell.scenario, cell.load, metric,
+                      Interval(math.nan, math.nan, math.nan, CONFIDENCE), math.nan, False, math.nan, len(shared))
+    endless = {each.setup: sum(not 0 < values[r] < math.inf for r in shared)
+               for each, values in ((cell, ours), (base, theirs))}
+    if any(endless.values()):
+        lame = " and ".join(f"{name} in {n} of {len(shared)}" for name, n in endless.items() if n)
+        return replace(made, note=f"no finite {metric}: {lame} repetitions")
+    if len(shared) < 2:
+        return replace(made, note="fewer than two valid repetitions in common")
+    ratio, likelihood, detectable = paired([math.log(ours[r] / theirs[r]) for r in shared])
+    return replace(made, ratio=ratio, p_value=likelihood, detectable=detectable)
+
+
+def _place(cell: Cell) -> tuple[str, str, float]:
+    return cell.workload, cell.scenario, cell.load
+
+
+def _refuse_unlike(cell: Cell, base: Cell) -> None:
+    unlike = [("machine", cell.machine_id, base.machine_id)]
+    unlike += [(noun, cell.hashes.get(noun, ""), base.hashes.get(noun, "")) for noun in ("workload", "scenario")]
+    for noun, ours, theirs in unlike:
+        if ours != theirs:
+            raise TailraceError(
+                f"{cell.setup} and {base.setup} on {cell.workload} were measured with unlike {noun}s "
+                f"({theirs[:12] or 'unknown'}, {ours[:12] or 'unknown'})",
+                "measure both alike, or force the comparison")

@@ -1,0 +1,136 @@
+"""Runs as arrays: the columns that analysis needs, counted requests only, nothing else kept."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.catalog.scenario import Scenario, Stage
+from harness.catalog.toml import validate
+from harness.record.read import StoredRun
+from harness.record.schema import ABSENT, RunMeta
+
+Flags = NDArray[np.bool_]
+Latencies = NDArray[np.float32]
+Columns = Mapping[str, NDArray[Any]]
+
+NEEDED = ("seq", "stage", "due_ns", "sent_ns", "done_ns", "status", "error", "bytes", "batch", "queue_us", "wait_us",
+          "model_us", "cold", "judged")
+NS_PER_MS = 1e6
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A run's counted requests (warm-up left out) in order of seq; arrays [n], as in record/schema.py.
+
+    `failed` marks a request without a 2xx answer. `errors` counts each word of the error column, and `http_500` and the
+    like for answers that are no success. `recorded`, `distinct` and `highest` are the number of rows, of different
+    seqs, and the greatest seq, warm-up included (0, 0 and −1 of none).
+    """
+
+    stage: NDArray[np.int8]
+    due_ns: NDArray[np.int64]
+    sent_ns: NDArray[np.int64]
+    done_ns: NDArray[np.int64]
+    failed: Flags
+    bytes: NDArray[np.int32]
+    batch: NDArray[np.int16]
+    queue_us: NDArray[np.int32]
+    wait_us: NDArray[np.int32]
+    model_us: NDArray[np.int32]
+    cold: Flags
+    judged: NDArray[np.int8]
+    errors: dict[str, int]
+    recorded: int
+    distinct: int
+    highest: int
+
+    def __len__(self) -> int:
+        return len(self.due_ns)
+
+    @cached_property
+    def sent(self) -> Flags:
+        """Which requests went out at all."""
+        return np.asarray(self.sent_ns != ABSENT)
+
+    @cached_property
+    def latency_ms(self) -> Latencies:
+        """done − due in ms; infinite for a failed request."""
+        latency = ((self.done_ns - self.due_ns) / NS_PER_MS).astype(np.float32)
+        latency[self.failed | (self.done_ns == ABSENT)] = np.inf
+        return np.maximum(latency, np.float32(0), out=latency)
+
+    @cached_property
+    def ordered_ms(self) -> Latencies:
+        """The latencies, ascending."""
+        return np.sort(self.latency_ms)
+
+    @cached_property
+    def lag_ms(self) -> Latencies:
+        """sent − due in ms of the requests that went out."""
+        return ((self.sent_ns - self.due_ns)[self.sent] / NS_PER_MS).astype(np.float32)
+
+    @cached_property
+    def wrong_share(self) -> float:
+        """Share of judged answers that were wrong; 0 where none was judged."""
+        judged = np.count_nonzero(self.judged)
+        return float(np.count_nonzero(self.judged == 2)) / judged if judged else 0.0
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run as checks see it: what was asked, what was recorded. Times in rows are ns since the first counted due."""
+
+    meta: RunMeta
+    scenario: Scenario
+    rows: Rows
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages with absolute rates."""
+        return self.scenario.stage
+
+    @property
+    def window_s(self) -> float:
+        """Seconds of load that counts."""
+        return self.scenario.duration_s
+
+    @property
+    def generators(self) -> list[dict[str, Any]]:
+        """What each generator process said at its end."""
+        said = self.meta.facts.get("generators", [])
+        return [each for each in said if isinstance(each, dict)]
+
+
+def read_view(run: StoredRun) -> RunView:
+    """The run on disk. Raises TailraceError when it has no rows or its scenario cannot be read."""
+    return view(run.meta, run.columns(*NEEDED))
+
+
+def view(meta: RunMeta, columns: Columns) -> RunView:
+    """The run that `meta` and its columns tell. Raises TailraceError when its scenario cannot be read."""
+    scenario = validate(Scenario, dict(meta.scenario_resolved), f"run {meta.run_id}: scenario_resolved")
+    return RunView(meta, scenario, counted(columns))
+
+
+def counted(columns: Columns) -> Rows:
+    """Rows of the counted requests; `columns` holds those of NEEDED, in order of seq."""
+    seq, keep = columns["seq"], columns["stage"] >= 0
+    taken = {name: columns[name][keep] for name in NEEDED if name not in ("seq", "error")}
+    status = taken.pop("status")
+    words = columns["error"][keep]
+    broken = np.asarray(words != "", dtype=np.bool_)
+    refused = ~broken & ((status < 200) | (status >= 300))
+    return Rows(
+        **taken,
+        failed=broken | refused,
+        errors={str(word): n for word, n in Counter(words[broken]).items()}
+        | {f"http_{value}": n for value, n in Counter(status[refused].tolist()).items()},
+        recorded=len(seq),
+        distinct=int(np.count_nonzero(np.diff(seq))) + 1 if len(seq) else 0,
+        highest=int(seq[-1]) if len(seq) else -1,
+    )

@@ -1,0 +1,216 @@
+"""Was this load what was asked for? Accusations against the generator, the host and the harness.
+
+Thresholds are those of docs/design.md; each check takes a RunView and gives a Check.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from harness.analyse.frames import RunView
+from harness.analyse.model import Check
+from harness.analyse.quantiles import quantile
+from harness.catalog.scenario import Stage
+from harness.record.schema import ABSENT
+
+LAG_P99_MS = 0.5
+LAG_P999_MS = 2.0
+LAG_SHARE_OF_P50 = 0.1
+EARLY_MS = 0.05
+RATE_TOLERANCE = 0.005
+LAW_P = 1e-4
+SPACING_NS = 2_000
+CPU_SHARE = 0.7
+MIN_FOR_A_LAW = 30
+INSTANTS = 1000
+
+
+def status(view: RunView) -> Check:
+    """Invalid for a run that was cut short."""
+    if view.meta.status == "ok":
+        return Check("status", "ok", "the run went to its end")
+    return Check("status", "invalid", f"the run is {view.meta.status}: {view.meta.reason}",
+                 "look at server.log and load.log in its folder, then measure it again", "harness")
+
+
+def completeness(view: RunView) -> Check:
+    """Invalid unless every seq of the schedule has exactly one row, and every request was sent and waited for."""
+    rows = view.rows
+    said = [int(each["n"]) for each in view.generators if "n" in each]
+    expected = sum(said) if said else rows.highest + 1
+    lost = expected - rows.distinct
+    twice = rows.recorded - rows.distinct
+    never = rows.errors.get("unsent", 0) + rows.errors.get("aborted", 0)
+    figures: dict[str, float] = {"expected": expected, "recorded": rows.recorded, "lost": lost, "twice": twice,
+                                 "never_ended": never}
+    if not len(rows):
+        return Check("completeness", "invalid", "no counted request was recorded",
+                     "make the run longer than its warm-up", "harness", figures)
+    if lost or twice or rows.highest + 1 != expected:
+        return Check("completeness", "invalid", f"{lost} of {expected} due requests have no row and {twice} have two",
+                     "the generator died or lost rows: look at load.log", "generator", figures)
+    if never:
+        return Check("completeness", "invalid", f"{never} due requests were never sent or not waited for",
+                     "give the generator a core of its own, or ask for less", "generator", figures)
+    return Check("completeness", "ok", f"all {expected} due requests have their row", figures=figures)
+
+
+def lag(view: RunView) -> Check:
+    """Invalid where requests went out too late (p99 and p99.9 of sent − due) or too early."""
+    if view.scenario.closed:
+        return Check("lag", "ok", "a closed loop has no schedule to lag behind")
+    late = np.sort(view.rows.lag_ms)
+    answered = view.rows.ordered_ms[np.isfinite(view.rows.ordered_ms)]
+    allowance = LAG_SHARE_OF_P50 * quantile(answered, 0.5) if len(answered) else 0.0
+    p99, p999 = quantile(late, 0.99), quantile(late, 0.999)
+    allowed99, allowed999 = max(LAG_P99_MS, allowance), max(LAG_P999_MS, allowance)
+    figures = {"p99_ms": p99, "p99.9_ms": p999, "allowed_p99_ms": allowed99, "allowed_p99.9_ms": allowed999}
+    if len(late) and late[0] < -EARLY_MS:
+        return Check("lag", "invalid", f"a request was sent {-late[0]:.2f} ms before it was due",
+                     "the generator's clock is wrong: run `tailrace calibrate`", "generator",
+                     figures | {"earliest_ms": float(late[0])})
+    if p99 > allowed99 or p999 > allowed999:
+        return Check("lag", "invalid", f"requests went out late: lag p99 {p99:.2f} ms (allowed {allowed99:.2f}), "
+                     f"p99.9 {p999:.2f} ms (allowed {allowed999:.2f})",
+                     "give the generator a quiet core of its own, or ask for less load", "generator", figures)
+    return Check("lag", "ok", f"lag p99 {p99:.2f} ms, p99.9 {p999:.2f} ms", figures=figures)
+
+
+def rate(view: RunView) -> Check:
+    """Invalid where the rate sent differs from the rate due by more than 0.5 %."""
+    rows = view.rows
+    if view.scenario.closed or len(rows) < 2:
+        return Check("rate", "ok", "no rate was asked for")
+    due_ns = int(rows.due_ns[-1] - rows.due_ns[0])
+    sent = rows.sent_ns[rows.sent]
+    sent_ns = int(sent.max() - sent.min()) if len(sent) > 1 else 0
+    if due_ns <= 0 or sent_ns <= 0:
+        return Check("rate", "ok", "all requests were due at once")
+    due, achieved = (len(rows) - 1) * 1e9 / due_ns, (len(sent) - 1) * 1e9 / sent_ns
+    figures = {"due_per_s": due, "sent_per_s": achieved, "allowed_share": RATE_TOLERANCE}
+    if abs(achieved / due - 1) > RATE_TOLERANCE:
+        return Check("rate", "invalid", f"{achieved:.1f} requests a second were sent where {due:.1f} were due",
+                     "more generator cores, or a lower rate", "generator", figures)
+    return Check("rate", "ok", f"{achieved:.1f} requests a second, as due", figures=figures)
+
+
+def arrivals(view: RunView) -> Check:
+    """Invalid where the due times of a stage do not follow the law that the scenario asks for."""
+    start_s, worst = 0.0, 1.0
+    for index, stage in enumerate(view.stages):
+        times_s = view.rows.due_ns[view.rows.stage == index] / 1e9 - start_s
+        start_s += stage.duration_s
+        if stage.arrivals == "closed":
+            continue
+        complaint, likelihood = _law(stage, times_s)
+        worst = min(worst, likelihood)
+        if complaint:
+            return Check("arrivals", "invalid", f"stage {index} does not follow its law: {complaint}",
+                         "the schedule is broken: report it with the run's folder", "generator",
+                         {"p_value": likelihood})
+    return Check("arrivals", "ok", "due times follow the law asked for", figures={"p_value": worst})
+
+
+def _law(stage: Stage, times_s: NDArray[np.float64]) -> tuple[str, float]:
+    """What is wrong with a stage's due times ("" for nothing), and how likely they are under the law.
+
+    Expected arrivals since the stage's start turn any rate into 1 (time rescaling, Brown et al. 2002): Poisson gaps
+    then are exponential (Kolmogorov–Smirnov), constant ones all 1.
+    """
+    expected = expected_arrivals(stage, times_s)
+    asked = float(expected_arrivals(stage, np.asarray([stage.duration_s]))[0])
+    slack = {"poisson": 5 * math.sqrt(asked) + 1, "burst": float(stage.burst)}.get(stage.arrivals, 1.0)
+    if abs(len(times_s) - asked) > slack + 0.5:
+        return f"{len(times_s)} requests where {asked:.0f} were asked for", 0.0
+    if len(times_s) < MIN_FOR_A_LAW:
+        return "", 1.0
+    if stage.arrivals == "poisson":
+        likelihood = _exponential(np.diff(expected))
+        return (f"its gaps are not exponential (p = {likelihood:.1e})" if likelihood < LAW_P else ""), likelihood
+    off_s = _off_beat_s(stage, times_s)
+    return (f"its spacing is off by {off_s * 1e6:.0f} µs" if off_s * 1e9 > SPACING_NS else ""), 1.0
+
+
+def expected_arrivals(stage: Stage, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Requests the stage asks for until each time since its start: the integral of its rate."""
+    start = stage.rate or 0.0
+    slope = ((stage.rate_end if stage.rate_end is not None else start) - start) / stage.duration_s
+    return np.asarray(start * times_s + slope * times_s * times_s / 2)
+
+
+def _off_beat_s(stage: Stage, times_s: NDArray[np.float64]) -> float:
+    """The greatest deviation of evenly spaced arrivals, or bursts, from their beat, in seconds."""
+    size = stage.burst if stage.arrivals == "burst" else 1
+    bursts = times_s[:len(times_s) // size * size].reshape(-1, size)
+    beats = bursts[:, 0]
+    gaps = np.diff(expected_arrivals(stage, beats)) / size
+    local = np.diff(beats) / np.maximum(gaps, 1e-12)
+    return float(max(np.max(np.abs(gaps - 1) * local, initial=0.0), np.max(bursts[:, -1] - bursts[:, 0])))
+
+
+def _exponential(gaps: NDArray[np.float64]) -> float:
+    """p-value of Kolmogorov–Smirnov's test that gaps are exponential with mean 1 (asymptotic, Stephens' correction
+    for small n: Stephens 1970)."""
+    n = len(gaps)
+    uniform = np.sort(-np.expm1(-gaps))
+    steps = np.arange(n + 1) / n
+    distance = max(float(np.max(steps[1:] - uniform)), float(np.max(uniform - steps[:-1])))
+    return float(special.kolmogorov((math.sqrt(n) + 0.12 + 0.11 / math.sqrt(n)) * distance))
+
+
+def shared_cores(view: RunView) -> Check:
+    """Invalid where server and generator ran on the same CPUs."""
+    both = sorted(set(view.meta.server_cpus) & set(view.meta.load_cpus))
+    if both:
+        return Check("shared_cores", "invalid", f"server and generator shared CPU {', '.join(map(str, both))}",
+                     "measure on a machine with at least two CPUs", "host", {"shared": len(both)})
+    return Check("shared_cores", "ok", "server and generator had CPUs of their own")
+
+
+def generator_cpu(view: RunView) -> Check:
+    """Invalid where a generator process used more than 70 % of its core."""
+    shares = [float(each["cpu_s"]) / float(each["wall_s"]) for each in view.generators
+              if each.get("wall_s") and "cpu_s" in each]
+    if not shares:
+        return Check("generator_cpu", "note", "the generators did not tell how much CPU they used", blames="harness")
+    figures = {"share": max(shares), "allowed": CPU_SHARE}
+    if max(shares) > CPU_SHARE:
+        return Check("generator_cpu", "invalid", f"a generator used {max(shares):.0%} of its core: it measured itself",
+                     "more generator cores, or a lower rate", "generator", figures)
+    return Check("generator_cpu", "ok", f"the busiest generator used {max(shares):.0%} of its core", figures=figures)
+
+
+def littles_law(view: RunView) -> Check:
+    """Invalid where the requests counted in flight differ from rate × mean time in flight.
+
+    L = λW holds for any recorded run whose times are whole (Little 1961; Kim & Whitt 2013 for finite windows), so a
+    breach means rows lost or times damaged. L is counted at 1 000 instants, λW summed over the time inside the window.
+    """
+    rows = view.rows
+    whole = rows.sent & (rows.done_ns != ABSENT)
+    sent, done = rows.sent_ns[whole], rows.done_ns[whole]
+    backwards = int(np.count_nonzero(done < sent))
+    if backwards or not len(sent):
+        return Check("littles_law", "invalid" if backwards else "ok", f"{backwards} answers came before their request",
+                     "the clock or the merging of rows is broken", "harness", {"backwards": backwards})
+    start, end = int(sent.min()), int(done.max())
+    instants = np.linspace(start, end, INSTANTS + 2)[1:-1]
+    counts = (np.searchsorted(np.sort(sent), instants, side="right")
+              - np.searchsorted(np.sort(done), instants, side="right"))
+    counted, expected = float(counts.mean()), float(np.sum(done - sent)) / max(end - start, 1)
+    allowed = max(0.05 * expected, 6 * float(counts.std()) / math.sqrt(INSTANTS), 1 / INSTANTS)
+    figures = {"in_flight": counted, "rate_times_time": expected, "allowed_difference": allowed}
+    if abs(counted - expected) > allowed:
+        return Check("littles_law", "invalid", f"{counted:.2f} requests in flight where rate × time gives "
+                     f"{expected:.2f}", "rows were lost or their times damaged", "harness", figures)
+    return Check("littles_law", "ok", f"{counted:.2f} requests in flight, as rate × time says", figures=figures)
+
+
+def closed_loop(view: RunView) -> Check:
+    """A note where the load waited for answers, so that slow answers lowered it."""
+    if view.scenario.closed:
+        return Check("closed_loop", "note", "closed loop: each user waits for an answer, so slow moments are "
+                     "under-sampled", "use an open-loop scenario for promises about tails", "harness")
+    return Check("closed_loop", "ok", "open loop: latency counts from the due time")
