@@ -1,0 +1,120 @@
+"""Looks at processes and the host a few times a second; standard library only.
+
+Run as `python -I -S probe_script.py SPEC.json` with `roots` (scope -> list of pids whose descendants count too),
+`cpus` (scope -> list of CPU numbers), `own` (CPUs to run on), `interval_s`, `out`. Writes tab-separated lines `t_ns`
+(CLOCK_MONOTONIC), `scope`, `pid`, `name`, `metric`, `value`. A line `end` on standard input makes it look once more, at
+shared memory too, and end; the end of input ends it.
+"""
+
+import collections
+import json
+import os
+import select
+import sys
+import time
+from typing import IO, Any
+
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def main() -> None:
+    """Probes until told to end."""
+    with open(sys.argv[1], encoding="utf-8") as file:  # noqa: PTH123 -- pathlib takes longer to import than to run this
+        spec = json.load(file)
+    os.sched_setaffinity(0, spec["own"])
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # the generator on the same CPU always goes first
+    due = time.monotonic()
+    with open(spec["out"], "w", encoding="utf-8") as out:  # noqa: PTH123 -- as above
+        while True:
+            look(spec, out, shared=False)
+            due += spec["interval_s"]
+            while due <= time.monotonic():
+                due += spec["interval_s"]
+            if select.select([0], [], [], due - time.monotonic())[0]:
+                if os.read(0, 16).startswith(b"end"):
+                    look(spec, out, shared=True)
+                return
+
+
+def look(spec: dict[str, Any], out: IO[str], shared: bool) -> None:
+    """Writes one moment's lines; `shared` adds the proportional set size, which costs the kernel a walk over pages."""
+    now = time.monotonic_ns()
+    stats = processes()
+    children = collections.defaultdict(list)
+    for pid, (_, parent, _, _) in stats.items():
+        children[parent].append(pid)
+    for scope, roots in spec["roots"].items():
+        todo, seen = list(roots), set()
+        while todo:
+            pid = todo.pop()
+            if pid in stats and pid not in seen:
+                seen.add(pid)
+                todo += children[pid]
+                name, _, cpu_s, rss_mb = stats[pid]
+                out.write(f"{now}\t{scope}\t{pid}\t{name}\tcpu_s\t{cpu_s:.2f}\n"
+                          f"{now}\t{scope}\t{pid}\t{name}\trss_mb\t{rss_mb:.3f}\n")
+                if shared and (pss := pss_mb(pid)) is not None:
+                    out.write(f"{now}\t{scope}\t{pid}\t{name}\tpss_mb\t{pss:.3f}\n")
+    for scope, metric, value in host(spec["cpus"]):
+        out.write(f"{now}\t{scope}\t0\t\t{metric}\t{value:.6f}\n")
+
+
+def processes() -> dict[int, tuple[str, int, float, float]]:
+    """pid -> (name, parent, CPU seconds so far, resident MB) of every process."""
+    found = {}
+    for entry in os.listdir("/proc"):  # noqa: PTH208 -- this runs beside a measurement
+        if not entry.isdigit():
+            continue
+        try:
+            with open(f"/proc/{entry}/stat", "rb", 0) as file:  # noqa: PTH123 -- as above
+                head, _, rest = file.read().rpartition(b")")
+        except OSError:
+            continue
+        fields = rest.split()
+        name = head.partition(b"(")[2].decode(errors="replace").translate({9: " ", 10: " "})
+        found[int(entry)] = (name, int(fields[1]), (int(fields[11]) + int(fields[12])) / TICKS,
+                             int(fields[21]) * PAGE_MB)
+    return found
+
+
+def host(cpus: dict[str, list[int]]) -> list[tuple[str, str, float]]:
+    """(scope, metric, value): seconds so far in which each scope's CPUs were busy or stolen, of them all; seconds so
+    far in which some task of the host waited for cpu, memory or io (pressure stall information)."""
+    rows = []
+    busy, stolen = {}, {}
+    with open("/proc/stat", "rb", 0) as file:  # noqa: PTH123 -- as above
+        for line in file.read().split(b"\n"):
+            words = line.split()
+            if words and words[0].startswith(b"cpu") and words[0] != b"cpu":
+                ticks = [int(word) for word in words[1:9]]
+                number = int(words[0][3:])
+                busy[number] = (sum(ticks) - ticks[3] - ticks[4] - ticks[7]) / TICKS
+                stolen[number] = ticks[7] / TICKS
+    for scope, numbers in cpus.items():
+        rows.append((scope, "cores_busy_s", sum(busy.get(number, 0.0) for number in numbers)))
+        rows.append((scope, "cores_stolen_s", sum(stolen.get(number, 0.0) for number in numbers)))
+    for kind in ("cpu", "memory", "io"):
+        try:
+            with open(f"/proc/pressure/{kind}", "rb", 0) as file:  # noqa: PTH123 -- as above
+                total = file.read().split(b"\n")[0].rpartition(b"total=")[2]
+        except OSError:
+            continue
+        rows.append(("host", f"pressure_{kind}_s", int(total) / 1e6))
+    return rows
+
+
+def pss_mb(pid: int) -> float | None:
+    """Memory in MB with shared pages counted by share; None where the kernel does not tell."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb", 0) as file:  # noqa: PTH123 -- as above
+            for line in file.read().split(b"\n"):
+                if line.startswith(b"Pss:"):
+                    return int(line.split()[1]) * 1024 / 1e6
+    except OSError:
+        return None
+    return None
+
+
+if __name__ == "__main__":
+    main()
