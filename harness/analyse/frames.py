@@ -21,6 +21,8 @@ Columns = Mapping[str, NDArray[Any]]
 NEEDED = ("seq", "stage", "due_ns", "sent_ns", "done_ns", "status", "error", "bytes", "batch", "queue_us", "wait_us",
           "model_us", "cold", "judged")
 NS_PER_MS = 1e6
+MOST_IN_FLIGHT = 4000  # connections a generator process opens at most (harness/load/engine.py)
+CROWDED = 0.95
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,13 @@ class Rows:
         return ((self.sent_ns - self.due_ns)[self.sent] / NS_PER_MS).astype(np.float32)
 
     @cached_property
+    def held(self) -> NDArray[np.int64]:
+        """How many requests were out and unanswered when each became due."""
+        whole = self.sent & (self.done_ns != ABSENT)
+        return np.asarray(np.searchsorted(np.sort(self.sent_ns[whole]), self.due_ns)
+                          - np.searchsorted(np.sort(self.done_ns[whole]), self.due_ns))
+
+    @cached_property
     def wrong_share(self) -> float:
         """Share of judged answers that were wrong; 0 where none was judged."""
         judged = np.count_nonzero(self.judged)
@@ -83,7 +92,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class RunView:
-    """One run as checks see it: what was asked, what was recorded. Times in rows are ns since the first counted due."""
+    """One run as checks see it: what was asked, what was recorded. Times in rows are ns since the run's t0."""
 
     meta: RunMeta
     scenario: Scenario
@@ -98,6 +107,12 @@ class RunView:
     def window_s(self) -> float:
         """Seconds of load that counts."""
         return self.scenario.duration_s
+
+    @cached_property
+    def crowded(self) -> Flags:
+        """Which requests became due while the setup held nearly as many as the generators have connections: what
+        happens to those is the setup's doing."""
+        return np.asarray(self.rows.held >= CROWDED * MOST_IN_FLIGHT * max(1, len(self.generators)))
 
     @property
     def generators(self) -> list[dict[str, Any]]:

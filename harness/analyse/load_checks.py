@@ -23,6 +23,8 @@ RATE_TOLERANCE = 0.005
 LAW_P = 1e-4
 SPACING_NS = 2_000
 CPU_SHARE = 0.7
+PAUSED_SHARE = 0.001
+DECISIVE_SHARE = 0.01
 MIN_FOR_A_LAW = 30
 INSTANTS = 1000
 
@@ -42,7 +44,7 @@ def completeness(view: RunView) -> Check:
     expected = sum(said) if said else rows.highest + 1
     lost = expected - rows.distinct
     twice = rows.recorded - rows.distinct
-    never = rows.errors.get("unsent", 0) + rows.errors.get("aborted", 0)
+    never = int(np.count_nonzero(~rows.sent & ~view.crowded)) + rows.errors.get("aborted", 0)
     figures: dict[str, float] = {"expected": expected, "recorded": rows.recorded, "lost": lost, "twice": twice,
                                  "never_ended": never}
     if not len(rows):
@@ -61,13 +63,14 @@ def lag(view: RunView) -> Check:
     """Invalid where requests went out too late (p99 and p99.9 of sent − due) or too early."""
     if view.scenario.closed:
         return Check("lag", "ok", "a closed loop has no schedule to lag behind")
-    late = np.sort(view.rows.lag_ms)
-    answered = view.rows.ordered_ms[np.isfinite(view.rows.ordered_ms)]
-    allowance = LAG_SHARE_OF_P50 * quantile(answered, 0.5) if len(answered) else 0.0
+    late = np.sort(view.rows.lag_ms[~view.crowded[view.rows.sent]])
+    if not len(late):
+        return Check("lag", "ok", "every request waited for the setup, which held all connections")
+    allowance = _allowance_ms(view)
     p99, p999 = quantile(late, 0.99), quantile(late, 0.999)
     allowed99, allowed999 = max(LAG_P99_MS, allowance), max(LAG_P999_MS, allowance)
     figures = {"p99_ms": p99, "p99.9_ms": p999, "allowed_p99_ms": allowed99, "allowed_p99.9_ms": allowed999}
-    if len(late) and late[0] < -EARLY_MS:
+    if late[0] < -EARLY_MS:
         return Check("lag", "invalid", f"a request was sent {-late[0]:.2f} ms before it was due",
                      "the generator's clock is wrong: run `tailrace calibrate`", "generator",
                      figures | {"earliest_ms": float(late[0])})
@@ -83,6 +86,8 @@ def rate(view: RunView) -> Check:
     rows = view.rows
     if view.scenario.closed or len(rows) < 2:
         return Check("rate", "ok", "no rate was asked for")
+    if bool(np.any(view.crowded)):
+        return Check("rate", "ok", f"the setup held {int(rows.held.max())} requests at once and so slowed the sending")
     due_ns = int(rows.due_ns[-1] - rows.due_ns[0])
     sent = rows.sent_ns[rows.sent]
     sent_ns = int(sent.max() - sent.min()) if len(sent) > 1 else 0
@@ -180,6 +185,57 @@ def generator_cpu(view: RunView) -> Check:
         return Check("generator_cpu", "invalid", f"a generator used {max(shares):.0%} of its core: it measured itself",
                      "more generator cores, or a lower rate", "generator", figures)
     return Check("generator_cpu", "ok", f"the busiest generator used {max(shares):.0%} of its core", figures=figures)
+
+
+def host_pauses(view: RunView) -> Check:
+    """Invalid where so many requests met a pause of the host that pauses alone could decide the strictest promise; a
+    warning from 0.1 % on.
+
+    A pause counts where it is longer than the lag allowed, and meets a request between its due time and its answer. A
+    meter without realtime priority also sees the generator's own work, so it can only warn.
+    """
+    rows, told = view.rows, [each for each in view.generators if "hiccup_pauses_ns" in each]
+    if not told:
+        return Check("host_pauses", "note", "no meter of host pauses ran", blames="harness")
+    pauses = np.asarray([pair for each in told for pair in each["hiccup_pauses_ns"]], dtype=np.int64).reshape(-1, 2)
+    long = pauses[(pauses[:, 1] - pauses[:, 0]) / 1e6 > max(LAG_P99_MS, _allowance_ms(view))]
+    met = _overlapping(rows.due_ns, np.where(rows.done_ns == ABSENT, rows.due_ns, rows.done_ns), long)
+    decisive = min([1 - promise.quantile for promise in view.scenario.promises if promise.metric == "latency"],
+                   default=DECISIVE_SHARE)
+    sure = all(bool(each.get("hiccup_realtime")) for each in told)
+    figures = {"pauses": float(len(long)), "met_share": met, "allowed": PAUSED_SHARE, "decisive": decisive,
+               "longest_ms": float(np.max(pauses[:, 1] - pauses[:, 0], initial=0)) / 1e6}
+    if met < PAUSED_SHARE:
+        return Check("host_pauses", "ok", f"{met:.2%} of the requests met a pause of the host", figures=figures)
+    return Check("host_pauses", "invalid" if sure and met >= decisive else "warning",
+                 f"{met:.2%} of the requests met one of {len(long)} pauses of the host",
+                 "stop other work on this machine, or measure longer", "host", figures)
+
+
+def _overlapping(start_ns: NDArray[np.int64], end_ns: NDArray[np.int64], pauses: NDArray[np.int64]) -> float:
+    """Share of the stretches that overlap any of the pauses (int64[m, 2])."""
+    if not len(pauses) or not len(start_ns):
+        return 0.0
+    ended = np.searchsorted(np.sort(pauses[:, 1]), start_ns, side="right")
+    begun = np.searchsorted(np.sort(pauses[:, 0]), end_ns, side="right")
+    return float(np.mean(begun > ended))
+
+
+def _allowance_ms(view: RunView) -> float:
+    """A tenth of the median of what was answered: a delay below it is no fault of the measurement."""
+    answered = view.rows.ordered_ms[np.isfinite(view.rows.ordered_ms)]
+    return LAG_SHARE_OF_P50 * quantile(answered, 0.5) if len(answered) else 0.0
+
+
+def collector_pauses(view: RunView) -> Check:
+    """A warning where Python's garbage collector stopped a generator for longer than the lag allowed at p99.9."""
+    stopped_ms = max((float(each.get("gc_ms", 0.0)) for each in view.generators), default=0.0)
+    passes = sum(int(each.get("gc_pauses", 0)) for each in view.generators)
+    figures = {"passes": float(passes), "stopped_ms": stopped_ms, "allowed_ms": LAG_P999_MS}
+    if stopped_ms > LAG_P999_MS:
+        return Check("collector_pauses", "warning", f"the garbage collector stopped a generator for "
+                     f"{stopped_ms:.1f} ms", "report it with the run's folder", "generator", figures)
+    return Check("collector_pauses", "ok", "the garbage collector did not stop the generator", figures=figures)
 
 
 def littles_law(view: RunView) -> Check:

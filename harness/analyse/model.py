@@ -35,8 +35,9 @@ class Interval:
 class RunSummary:
     """One run's figures. Latencies in ms over counted requests; a failed request's latency counts as infinite.
 
-    `effective` is how many independent requests say as much about the p99; `beyond` maps a latency promise's text to
-    the share of requests that were slower than its limit or failed.
+    `effective` is how many independent requests say as much about the p99, and `p99_ms` its interval within this run
+    (order statistics at that size), which says nothing of the next run. `beyond` maps a latency promise's text to the
+    share of requests that were slower than its limit or failed.
     """
 
     run_id: str
@@ -51,6 +52,7 @@ class RunSummary:
     error_rate: float
     quantiles_ms: dict[float, float]
     effective: float = 0.0
+    p99_ms: Interval = Interval(math.nan, math.nan, math.nan)
     beyond: dict[str, float] = field(default_factory=dict)
 
     @property

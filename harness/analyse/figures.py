@@ -1,0 +1,97 @@
+"""One run reduced to its figures: what a cell needs of it once its rows are gone."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.analyse.checks import checks_of
+from harness.analyse.frames import NS_PER_MS, Latencies, Rows, RunView
+from harness.analyse.model import Check
+from harness.analyse.probe_figures import Probes, peak_rss_mb, used_cores
+from harness.catalog.scenario import Scenario
+from harness.catalog.slo import Promise
+from harness.record.schema import ABSENT, RunMeta
+
+
+@dataclass(frozen=True)
+class RunFigures:
+    """A run without its rows.
+
+    `latency_ms` is in order of due times, `ordered_ms` ascending, both float32[n] with infinity for a failed request.
+    Rates are per second of offered window. `error_rate` counts failed requests and, from those judged, wrong answers.
+    `time_ms` are sums over `timed` answers; `batches` counts answers by the size of their batch.
+    """
+
+    meta: RunMeta
+    scenario: Scenario
+    checks: tuple[Check, ...]
+    latency_ms: Latencies
+    ordered_ms: Latencies
+    offered_rate: float
+    throughput: float
+    goodput: float
+    error_rate: float
+    time_ms: Mapping[str, float]
+    timed: int
+    batches: Mapping[int, int]
+    cpu_cores: float
+    rss_mb: float
+
+    @property
+    def valid(self) -> bool:
+        """Whether its figures count."""
+        return self.meta.status == "ok" and not any(check.severity == "invalid" for check in self.checks)
+
+
+def figures(view: RunView, probes: Probes) -> RunFigures:
+    """The figures of a run; `probes` are the columns of probes.parquet, empty where there were none."""
+    rows, window_s = view.rows, view.window_s
+    right = 1 - rows.wrong_share
+    in_window = ~rows.failed & (rows.done_ns <= window_s * 1e9)
+    limit = good_ms(view.scenario.promises)
+    good = np.count_nonzero(rows.latency_ms <= limit) if math.isfinite(limit) else np.count_nonzero(~rows.failed)
+    answered = float(np.mean(~rows.failed)) if len(rows) else 0.0
+    spent, timed = time_spent(rows)
+    sizes = rows.batch[~rows.failed & (rows.batch > 0)]
+    counts = np.bincount(sizes) if len(sizes) else np.zeros(0, dtype=np.int64)
+    return RunFigures(
+        view.meta, view.scenario, checks_of(view), rows.latency_ms, rows.ordered_ms,
+        offered_rate=len(rows) / window_s,
+        throughput=np.count_nonzero(in_window) * right / window_s,
+        goodput=float(good) * right / window_s,
+        error_rate=1 - answered * right if len(rows) else math.nan,
+        time_ms=spent, timed=timed,
+        batches={size: int(n) for size, n in enumerate(counts) if n},
+        cpu_cores=used_cores(probes, window_s), rss_mb=peak_rss_mb(probes),
+    )
+
+
+def good_ms(promises: tuple[Promise, ...]) -> float:
+    """The latency within which an answer is good: the limit of the promise made to most requests (the greatest
+    quantile; of two, the smaller limit); infinite where no latency is promised.
+
+    A limit promised to half the requests cannot be what every good answer must meet.
+    """
+    latency = [promise for promise in promises if promise.metric == "latency"]
+    if not latency:
+        return math.inf
+    return min(latency, key=lambda promise: (-promise.quantile, promise.limit)).limit / NS_PER_MS
+
+
+def time_spent(rows: Rows) -> tuple[dict[str, float], int]:
+    """Sums in ms over answered requests of lag, queue, wait, model and the rest, and how many they are.
+
+    Over the answers whose setup tells, where it does; else only lag and rest are known.
+    """
+    answered = ~rows.failed & rows.sent & (rows.done_ns != ABSENT)
+    told = answered & (rows.model_us >= 0)
+    chosen = told if np.any(told) else answered
+    lag = float(np.sum(rows.sent_ns[chosen] - rows.due_ns[chosen])) / NS_PER_MS
+    total = float(np.sum(rows.done_ns[chosen] - rows.due_ns[chosen])) / NS_PER_MS
+    parts = {"lag": lag}
+    if np.any(told):
+        parts |= {name: float(np.sum(np.maximum(column[chosen], 0), dtype=np.float64)) / 1e3
+                  for name, column in (("queue", rows.queue_us), ("wait", rows.wait_us), ("model", rows.model_us))}
+    return parts | {"rest": total - sum(parts.values())}, int(np.count_nonzero(chosen))

@@ -1,0 +1,97 @@
+"""From a folder of records to everything a report shows; reads only what is on disk."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.analyse.cells import cell
+from harness.analyse.compare import against, compare
+from harness.analyse.figures import RunFigures, figures
+from harness.analyse.frames import read_view
+from harness.analyse.model import Analysis, Cell
+from harness.analyse.words import sentence
+from harness.errors import TailraceError
+from harness.record.read import StoredRun, find_runs, read_machine
+from harness.record.schema import RunMeta
+
+Key = tuple[str, ...]
+
+
+def analyse(results: Path, plan: str | None = None, baseline: str | None = None, *, force: bool = False,
+            title: str = "", question: str = "") -> Analysis:
+    """What the runs below `results` say, those of `plan` alone where one is named.
+
+    `baseline` replaces the one the runs were planned with. Where a cell was measured again with other content (code,
+    model, load), only the newest content counts, and of one repetition only the newest run. Raises TailraceError when
+    there is no run, or when unlike machines or workloads would be compared (unless forced).
+    """
+    runs = [run for run in find_runs(results).runs if plan is None or run.meta.plan == plan]
+    if not runs:
+        raise TailraceError(f"{results}: no finished run" + (f" of plan '{plan}'" if plan else "") + " here",
+                            "measure something with `tailrace run`")
+    newest = runs[-1].meta
+    groups = _groups(runs)
+    cells = tuple(made for group in groups if (made := _cell(group)) is not None)
+    pairs = against(cells, baseline if baseline is not None else newest.baseline)
+    comparisons = compare(pairs, force)
+    machine = {"machine_id": newest.machine_id, **read_machine(runs[-1].folder.parent)}
+    return Analysis(
+        newest.plan, title or newest.plan, question, machine, cells, comparisons,
+        skipped=_reasons(group for group in groups if all(run.meta.status == "skipped" for run in group)),
+        failed=_reasons(group for group in groups if not any(_measured(run) or run.meta.status == "skipped"
+                                                             for run in group)),
+        sentence=sentence(cells, comparisons),
+    )
+
+
+def selected(results: Path, plan: str | None = None) -> tuple[StoredRun, ...]:
+    """The runs with rows that `analyse` counts, in its order: for figures that need rows again."""
+    runs = [run for run in find_runs(results).runs if plan is None or run.meta.plan == plan]
+    return tuple(run for group in _groups(runs) for run in group if _measured(run))
+
+
+def _groups(runs: Sequence[StoredRun]) -> list[list[StoredRun]]:
+    """Runs by cell, in order of first appearance; within a cell one run per repetition, all of the newest content."""
+    found: dict[Key, list[StoredRun]] = {}
+    for run in runs:
+        found.setdefault(_place(run.meta), []).append(run)
+    groups = []
+    for group in found.values():
+        content = _content(group[-1].meta)
+        alike = [run for run in group if _content(run.meta) == content]
+        best: dict[int, StoredRun] = {}
+        for run in alike:
+            if run.meta.status == "ok" or best.get(run.meta.repetition, run).meta.status != "ok":
+                best[run.meta.repetition] = run
+        groups.append([best[repetition] for repetition in sorted(best)])
+    return groups
+
+
+def _place(meta: RunMeta) -> Key:
+    return (meta.workload, meta.scenario, f"{meta.load!r}", meta.setup, _text(meta.knobs), meta.machine_id)
+
+
+def _content(meta: RunMeta) -> Key:
+    """What must be the same for two runs to be repetitions of one cell."""
+    asked = {name: meta.scenario_resolved.get(name) for name in ("stage", "slo", "profile", "deadline_ms", "timeout_s")}
+    return (*(meta.hashes.get(noun, "") for noun in ("setup", "workload", "lock")), _text(asked))
+
+
+def _text(value: dict[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _measured(run: StoredRun) -> bool:
+    return run.meta.status in ("ok", "void") and run.has_rows
+
+
+def _cell(group: Sequence[StoredRun]) -> Cell | None:
+    measured: list[RunFigures] = [figures(read_view(run), run.probes()) for run in group if _measured(run)]
+    measured = [run for run in measured if len(run.ordered_ms)]
+    failed = [run.meta for run in group if run.meta.status == "failed"]
+    return cell(measured, failed) if measured else None
+
+
+def _reasons(groups: Iterable[Sequence[StoredRun]]) -> dict[str, str]:
+    return {f"{group[-1].meta.setup} × {group[-1].meta.workload}": group[-1].meta.reason for group in groups if group}

@@ -1,0 +1,71 @@
+"""What a million good answers cost at the load that was measured, with everything that was assumed.
+
+Analysis knows no prices: it leaves `Cell.cost` empty and `with_costs` fills it in.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from harness.analyse.model import Analysis, Cell, Cost
+from harness.decide.prices import Instance, PriceList, instance_for
+
+SECONDS_PER_HOUR = 3600
+
+
+def with_costs(analysis: Analysis, prices: PriceList, given: Mapping[str, float] | None = None) -> Analysis:
+    """The analysis with the cost of every cell that has one.
+
+    Each setup costs what `given` (USD an hour) says, else what the instance of the list nearest to the measured machine
+    costs. Raises TailraceError when the list has no fitting instance.
+    """
+    gpu = bool(analysis.machine.get("gpus"))
+    cells = []
+    for cell in analysis.cells:
+        own = (given or {}).get(cell.setup)
+        instance = None if own is not None else instance_for(prices, _vcpus(analysis, cell), gpu)
+        cells.append(replace(cell, cost=_cost(cell, prices, instance, own)))
+    return replace(analysis, cells=tuple(cells))
+
+
+def per_million_usd(hourly_usd: float, good_per_s: float) -> float:
+    """USD for a million good answers: hourly ÷ (good answers an hour) × 10⁶, at the load measured, not at the peak;
+    infinite where none was good."""
+    return hourly_usd / (good_per_s * SECONDS_PER_HOUR) * 1e6 if good_per_s > 0 else math.inf
+
+
+def _cost(cell: Cell, prices: PriceList, instance: Instance | None, own: float | None) -> Cost | None:
+    if cell.verdict == "invalid" or math.isnan(cell.goodput.value):
+        return None
+    hourly = own if own is not None else (instance.hourly_usd if instance else math.nan)
+    name = f"{instance.name} ({instance.cloud}, {instance.region})" if instance else "as given"
+    return Cost(
+        per_million_usd(hourly, cell.goodput.value), hourly, name,
+        "given on the command line" if instance is None else instance.checked.isoformat(),
+        _assumptions(cell, prices, instance, hourly),
+    )
+
+
+def _assumptions(cell: Cell, prices: PriceList, instance: Instance | None, hourly: float) -> tuple[str, ...]:
+    good = f"within {cell.good_ms:g} ms" if math.isfinite(cell.good_ms) else "however late"
+    said = [
+        f"One machine runs {cell.setup} all the time at the load measured ({cell.offered_rate:.3g} requests/s offered, "
+        f"{cell.goodput.value:.3g}/s right and {good}): no spare replica, no idle hours.",
+    ]
+    if instance is None:
+        said.append(f"${hourly:g} an hour as given.")
+    else:
+        doubt = "" if instance.verified else "; not verified at the provider"
+        said.append(f"${hourly:g} an hour for {instance.name} ({instance.vcpus} vCPUs, {instance.cloud} "
+                    f"{instance.region}), on demand, from price list {prices.name}, checked "
+                    f"{instance.checked.isoformat()} ({instance.source}{doubt}).")
+        said.append(f"Measured with {cell.server_cpus} CPUs of this machine, which is taken to be as fast as the "
+                    f"instance's; the whole instance is paid.")
+    said.append("Disk, traffic, load balancer, people and discounts are not counted.")
+    return tuple(said)
+
+
+def _vcpus(analysis: Analysis, cell: Cell) -> int:
+    """The measured machine's CPUs; where it does not tell, those the server had and one for the generator."""
+    told = analysis.machine.get("cpus")
+    return told if isinstance(told, int) and told > 0 else cell.server_cpus + 1

@@ -1,0 +1,83 @@
+"""What a machine costs by the hour: dated price lists, and prices that a user gives."""
+
+import math
+import re
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from harness.catalog.toml import Noun, nearest, read_noun
+from harness.errors import TailraceError, UsageError
+
+_GIVEN = re.compile(r"^(?P<setup>[^=\s]+)=\$?(?P<price>\d+(?:\.\d+)?)(?:/h)?$")
+
+
+class Instance(Noun):
+    """One instance type in one region. `verified` is false where `source` is not the provider itself."""
+
+    name: str
+    cloud: str
+    region: str
+    vcpus: PositiveInt
+    memory_gb: PositiveFloat
+    hourly_usd: PositiveFloat
+    checked: date
+    source: str
+    gpu: str | None = None
+    verified: bool = False
+
+
+class PriceList(Noun):
+    """Instance types with their hourly on-demand prices on a date."""
+
+    name: str
+    title: str
+    date: date
+    currency: str = Field(pattern="^USD$")
+    instance: tuple[Instance, ...] = Field(min_length=1)
+
+
+def read_prices(path: Path) -> PriceList:
+    """The price list in a TOML file. Raises TailraceError."""
+    return read_noun(PriceList, path, name=path.stem)
+
+
+def newest_prices(root: Path) -> PriceList:
+    """The latest list in `root`/prices. Raises TailraceError when there is none."""
+    paths = sorted(root.glob("prices/*.toml"))
+    if not paths:
+        raise TailraceError(f"{root / 'prices'}: no price list here", "add a TOML file like prices/2026-11.toml")
+    return max((read_prices(path) for path in paths), key=lambda prices: prices.date)
+
+
+def instance_for(prices: PriceList, vcpus: int, gpu: bool = False) -> Instance:
+    """The instance nearest to a machine: its number of vCPUs by ratio, then the cheaper one.
+
+    GPU instances stand for machines with a GPU only. Raises TailraceError when the list has none of the kind.
+    """
+    fit = [each for each in prices.instance if (each.gpu is not None) == gpu]
+    if not fit:
+        raise TailraceError(f"price list {prices.name} has no instance {'with' if gpu else 'without'} a GPU",
+                            "add one to it, or give a price with --price SETUP=0.34/h")
+    return min(fit, key=lambda each: (abs(math.log(each.vcpus / max(vcpus, 1))), each.hourly_usd))
+
+
+def parse_prices(given: Sequence[str], setups: Sequence[str] = ()) -> dict[str, float]:
+    """`["flask=0.34/h"]` as `{"flask": 0.34}`, USD an hour; `setups`, where given, are the names known.
+
+    Raises UsageError for what is no price, is not above zero, or names an unknown setup.
+    """
+    hourly: dict[str, float] = {}
+    for text in given:
+        match = _GIVEN.match(text.strip())
+        if not match:
+            raise UsageError(f"--price {text}: not understood", "write SETUP=USD/h, for example flask=0.34/h")
+        setup, price = match["setup"], float(match["price"])
+        if price <= 0:
+            raise UsageError(f"--price {text}: a price is above zero", "leave the setup out to use the price list")
+        if setups and setup not in setups:
+            raise UsageError(f"--price {text}: unknown setup '{setup}'", nearest(setup, list(setups)))
+        hourly[setup] = price
+    return hourly
