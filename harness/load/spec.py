@@ -1,6 +1,12 @@
-"""What one generator process is told, and what it tells back."""
+"""What one generator process is told; a JSON file."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from harness.errors import TailraceError
 
 
 @dataclass(frozen=True)
@@ -29,3 +35,36 @@ class LoadSpec:
     realtime: bool
     out: str
     web_port: int | None = None
+
+
+@dataclass(frozen=True)
+class UserSpec:
+    """A user's own locustfile to run for `duration_s` with `users` users: a closed loop. `out` as in LoadSpec."""
+
+    locustfile: str
+    host: str
+    users: int
+    spawn_rate: float
+    duration_s: float
+    out: str
+    cpu: int | None = None
+
+
+S = TypeVar("S", LoadSpec, UserSpec)
+
+
+def write_spec(spec: LoadSpec | UserSpec, path: Path) -> None:
+    """The spec as JSON in `path`."""
+    path.write_bytes(TypeAdapter(dict[str, object]).dump_json(asdict(spec), indent=1))
+
+
+def read_spec(kind: type[S], path: Path) -> S:
+    """The spec in `path`. Raises TailraceError for a missing file or one that is no such spec."""
+    try:
+        return TypeAdapter(kind).validate_json(path.read_bytes())
+    except OSError as error:
+        raise TailraceError(f"{path}: cannot be read: {error.strerror}", "give the path of a spec file") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise TailraceError(f"{path}: {where or 'the file'}: {first['msg']}", "see harness/load/spec.py") from None

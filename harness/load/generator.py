@@ -1,0 +1,155 @@
+"""`python -m harness.load.generator SPEC.json`: one generator process, spoken to over stdin and stdout.
+
+The protocol is in docs/design.md, "How a run goes", item 5.
+"""
+
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gevent
+import numpy as np
+from gevent.event import AsyncResult
+from locust.env import Environment
+
+from harness.catalog.scenario import Stage
+from harness.errors import TailraceError
+from harness.load.arrivals import due_times, share
+from harness.load.closed import ClosedEngine
+from harness.load.engine import MOST_CONNECTIONS, Aim, Engine
+from harness.load.hiccup import Hiccups, Meter
+from harness.load.locustfile import user_that
+from harness.load.payloads import Payloads
+from harness.load.process import Collector, go_realtime, pin, raise_file_limit
+from harness.load.progress import Progress, tell
+from harness.load.rows import clock_offset, save
+from harness.load.spec import LoadSpec, read_spec
+
+SPARE_FILES = 64
+
+
+class Orders:
+    """What arrives on stdin, read in the hub: `go <t0_ns>` once, then `stop`. A signal or the end of input stops."""
+
+    def __init__(self) -> None:
+        self.t0_ns: AsyncResult[int | None] = AsyncResult()
+        self._engine: Engine | None = None
+        self._text = b""
+        self._watcher: Any = gevent.get_hub().loop.io(sys.stdin.fileno(), 1)
+        self._watcher.start(self._read)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            gevent.signal_handler(number, self.stop)
+
+    def obeyed_by(self, engine: Engine) -> None:
+        """`stop` now stops `engine`."""
+        self._engine = engine
+
+    def stop(self) -> None:
+        """Ends the load; before `go`, nothing is sent at all."""
+        self._watcher.stop()
+        if not self.t0_ns.ready():
+            self.t0_ns.set(None)
+        elif self._engine is not None:
+            self._engine.stop()
+
+    def _read(self) -> None:
+        data = os.read(sys.stdin.fileno(), 4096)
+        self._text += data
+        *lines, self._text = self._text.split(b"\n")
+        for line in lines:
+            match line.split():
+                case [b"go", t0_ns] if not self.t0_ns.ready():
+                    self.t0_ns.set(int(t0_ns))
+                case [b"stop"]:
+                    self.stop()
+        if not data:
+            self.stop()
+
+
+def make_engine(spec: LoadSpec, most_files: int) -> tuple[Engine, np.ndarray[Any, np.dtype[np.int8]]]:
+    """The engine for the spec's load and the stage of each of its rows (none yet for a closed loop).
+
+    A closed loop is sent by worker 0 alone, so that seq stays the order of sending.
+    """
+    stages = [Stage.model_validate(stage) for stage in spec.stages]
+    payloads = Payloads(spec)
+    family, _, _, _, address = socket.getaddrinfo(spec.host, spec.port, type=socket.SOCK_STREAM)[0]
+    closed = stages[0].arrivals == "closed"
+    aim = Aim(family, address, spec.worker, spec.workers, round(spec.timeout_s * 1e9), spec.answers_every,
+              most_files if closed else min(MOST_CONNECTIONS, most_files))
+    if closed:
+        alone = replace(aim, first=0, stride=1)
+        users = [(stage.users or 0, stage.duration_s) for stage in stages] if spec.worker == 0 else []
+        return ClosedEngine(alone, payloads, users, spec.warmup_s), np.empty(0, np.int8)
+    due_ns, stage = due_times(stages, spec.seed, spec.warmup_s)
+    own = share(len(due_ns), spec.worker, spec.workers)
+    return Engine(aim, payloads, due_ns[own]), stage[own]
+
+
+def run(spec: LoadSpec) -> None:
+    """The whole life of the process after its spec was read. Raises TailraceError before the ready line."""
+    pin(spec.cpu)
+    most_files = raise_file_limit() - SPARE_FILES
+    engine, stage = make_engine(spec, most_files)
+    orders = Orders()
+    environment = Environment(user_classes=[user_that(engine.run)], host=f"http://{spec.host}:{spec.port}")
+    runner = environment.create_local_runner()
+    if spec.web_port is not None:
+        environment.create_web_ui("127.0.0.1", spec.web_port)
+    with ExitStack() as stack:
+        meter = stack.enter_context(Meter())
+        collector = stack.enter_context(Collector())
+        realtime = spec.realtime and go_realtime()
+        before = clock_offset()
+        tell({"ready": True, "n": len(engine.due_ns)})
+        t0_ns = orders.t0_ns.get()
+        began_s, cpu_began_s = time.monotonic(), _cpu_s()
+        if t0_ns is not None:
+            engine.begin_at(t0_ns)
+            orders.obeyed_by(engine)
+            shown_by = environment if spec.web_port is not None else None
+            with Progress(engine, t0_ns, shown_by, spec.path):
+                runner.start(1, spawn_rate=1)
+                engine.over.wait()
+        figures = {"cpu_s": _cpu_s() - cpu_began_s, "wall_s": time.monotonic() - began_s,
+                   "gc_pauses": len(collector.pauses_ns), "gc_ms": sum(collector.pauses_ns) / 1e6,
+                   "connections": engine.opened, "stray_answers": engine.stray, "realtime": realtime}
+        clocks = (before, clock_offset())
+    columns = engine.columns(stage, t0_ns or 0, clocks)
+    save(spec.out, columns, engine.answers, isinstance(engine, ClosedEngine))
+    runner.quit()
+    tell({"end": True, "n": len(columns["seq"]), **figures, **_hiccup_figures(meter.hiccups, t0_ns or 0)})
+
+
+def _hiccup_figures(hiccups: Hiccups, t0_ns: int) -> dict[str, Any]:
+    """Count, total and greatest length, and [from, to] in ns since t0 of the host's pauses."""
+    lengths_ms = [(end - start) / 1e6 for start, end in hiccups.pauses_ns]
+    return {"hiccup_realtime": hiccups.realtime, "hiccup_count": len(lengths_ms), "hiccup_ms": sum(lengths_ms),
+            "hiccup_max_ms": max(lengths_ms, default=0.0),
+            "hiccup_pauses_ns": [[start - t0_ns, end - t0_ns] for start, end in hiccups.pauses_ns]}
+
+
+def _cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def main() -> int:
+    """Exit code: 0 when rows were written, 104 for a spec or payloads that cannot be used."""
+    try:
+        run(read_spec(LoadSpec, Path(sys.argv[1])))
+    except (TailraceError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return int(TailraceError.code)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

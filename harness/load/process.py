@@ -1,0 +1,67 @@
+"""What a generator process asks of the machine, and what became of it."""
+
+import contextlib
+import gc
+import os
+import resource
+import time
+from dataclasses import dataclass, field
+
+OPEN_FILES = 65_536
+REALTIME_PRIORITY = 10
+
+
+def pin(cpu: int | None) -> None:
+    """Runs on that CPU only, where it exists and this process may use it."""
+    if cpu is not None and cpu in os.sched_getaffinity(0):
+        os.sched_setaffinity(0, {cpu})
+
+
+def go_realtime(priority: int = REALTIME_PRIORITY) -> bool:
+    """Whether the process now runs under SCHED_FIFO; False where the machine does not allow it."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+    except OSError:
+        return False
+    return True
+
+
+def raise_file_limit() -> int:
+    """The limit on open files after raising it as far as allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return soft if soft != resource.RLIM_INFINITY else OPEN_FILES
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+@dataclass
+class Collector:
+    """Counts the garbage collector's passes while it is watched. With `frozen`, what lives now is never looked at
+    again and no pass starts by itself (a full pass takes tens of milliseconds)."""
+
+    frozen: bool = True
+    pauses_ns: list[int] = field(default_factory=list)
+    _started_ns: int = 0
+
+    def __enter__(self) -> "Collector":
+        gc.collect()
+        if self.frozen:
+            gc.freeze()
+            gc.disable()
+        gc.callbacks.append(self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        gc.callbacks.remove(self._note)
+        if self.frozen:
+            gc.enable()
+            gc.unfreeze()
+
+    def _note(self, phase: str, _info: dict[str, int]) -> None:
+        if phase == "start":
+            self._started_ns = time.monotonic_ns()
+        else:
+            self.pauses_ns.append(time.monotonic_ns() - self._started_ns)

@@ -1,0 +1,82 @@
+"""What a generator says while it runs: a line twice a second, and Locust's own statistics where they are shown."""
+
+import json
+import os
+import select
+import sys
+from typing import Any
+
+import gevent
+import numpy as np
+from locust.env import Environment
+
+from harness.load.connection import now
+from harness.load.engine import Engine
+from harness.load.rows import ERRORS, OK
+
+EVERY_S = 0.5
+SAMPLE = 500
+FIRED_AT_ONCE = 100
+
+
+def tell(line: dict[str, Any]) -> None:
+    """One JSON line on stdout, flushed."""
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+class Progress:
+    """A greenlet that turns the engine's recently ended rows into lines (and events), as a context manager. A line is
+    dropped when nobody reads; percentiles come from at most 500 of the last half second's answers."""
+
+    def __init__(self, engine: Engine, t0_ns: int, shown_by: Environment | None, name: str) -> None:
+        self._engine, self._t0_ns, self._shown_by, self._name = engine, t0_ns, shown_by, name
+        self._done = 0
+        self._greenlet: Any = None
+
+    def __enter__(self) -> "Progress":
+        self._greenlet = gevent.spawn(self._repeat)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._greenlet.kill()
+        self._take()
+
+    def _repeat(self) -> None:
+        while True:
+            gevent.sleep(EVERY_S)
+            recent = self._take()
+            line = json.dumps(self._line(recent)) + "\n"
+            if select.select([], [sys.stdout], [], 0)[1]:
+                os.write(sys.stdout.fileno(), line.encode())
+
+    def _take(self) -> list[int]:
+        recent, self._engine.recent = self._engine.recent, []
+        self._done += len(recent)
+        if self._shown_by is not None:
+            self._fire(self._shown_by, recent)
+        return recent
+
+    def _line(self, recent: list[int]) -> dict[str, Any]:
+        engine, rows = self._engine, self._engine.rows
+        line: dict[str, Any] = {
+            "t": round((now() - self._t0_ns) / 1e9, 3), "sent": engine.next - len(engine.waiting), "done": self._done,
+            "errors": engine.failures, "p50_ms": None, "p99_ms": None}
+        sample = [rows.done_ns[i] - engine.due_ns[i] for i in recent[::1 + len(recent) // SAMPLE]
+                  if rows.error[i] == OK]
+        if sample:
+            p50, p99 = np.quantile(np.array(sample), (0.5, 0.99)) / 1e6
+            line.update(p50_ms=round(float(p50), 3), p99_ms=round(float(p99), 3))
+        return line
+
+    def _fire(self, environment: Environment, recent: list[int]) -> None:
+        engine, rows = self._engine, self._engine.rows
+        request: Any = environment.events.request
+        for count, i in enumerate(recent, 1):
+            status, error = rows.status[i], ERRORS[rows.error[i]]
+            failure = error or (f"HTTP {status}" if status >= 400 else "")
+            request.fire(
+                request_type="POST", name=self._name, response_time=(rows.done_ns[i] - engine.due_ns[i]) / 1e6,
+                response_length=rows.size[i], exception=RuntimeError(failure) if failure else None, context={})
+            if count % FIRED_AT_ONCE == 0:
+                gevent.sleep(0)
