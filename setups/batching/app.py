@@ -1,0 +1,148 @@
+"""The application server as a bare ASGI app: admit, hand over, wait, answer."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import model
+from replica.replica import BODY_LIMIT
+
+from batching import metrics
+from batching.board import CODES, Board, worker_board
+from batching.job import FRONT_SHIFT, Answer, Job
+from batching.link import FrontLink
+from batching.settings import Settings
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Headers = Sequence[tuple[bytes, bytes]]
+Reply = tuple[int, bytes, list[tuple[bytes, bytes]]]
+
+LATEST_S = 600.0
+SWEEP_S = 0.02
+ANSWER_TYPE = (b"content-type", model.ANSWER_TYPE.encode())
+JSON_TYPE = (b"content-type", b"application/json")
+CLOSE = (b"connection", b"close")
+
+
+class App:
+    """Routes of one front. `link` is set before the first request; `draining` closes connections after their answer."""
+
+    link: FrontLink
+
+    def __init__(self, settings: Settings, index: int, fronts: int, board: Board) -> None:
+        self._settings = settings
+        self._fronts = fronts
+        self._board = board
+        self._limit = max(1, settings.queue // fronts)
+        # Ids of a restarted front must not meet those of its predecessor: they begin at the clock.
+        self._next_id = (index << FRONT_SHIFT) + time.monotonic_ns() // 10_000
+        self._workers = [worker_board(Path(), slot) for slot in range(settings.workers)]
+        self._code_field = {code: f"code_{code}" for code in CODES}
+        self.pending: dict[int, tuple[asyncio.Future[Answer], int]] = {}
+        self.draining = False
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """One request."""
+        path, method = scope["path"], scope["method"]
+        if path == "/predict" and method == "POST":
+            status, body, headers = await self._predict(scope["headers"], receive)
+        elif path == "/healthz":
+            status, body, headers = self._health()
+        elif path == "/metrics":
+            text = metrics.render(Path(), self._settings.workers, self._fronts)
+            status, body, headers = 200, text.encode(), [(b"content-type", metrics.CONTENT_TYPE.encode())]
+        else:
+            status, body, headers = _error(405 if path == "/predict" else 404, f"no {method} {path} here")
+        if path == "/predict":
+            self._board.add(self._code_field[status])
+        headers.append((b"content-length", b"%d" % len(body)))
+        if self.draining:
+            headers.append(CLOSE)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def deliver(self, answers: list[Answer]) -> None:
+        """Hand answers to the requests that still wait for them."""
+        for answer in answers:
+            entry = self.pending.pop(answer.id, None)
+            if entry is not None and not entry[0].done():
+                entry[0].set_result(answer)
+
+    async def sweep(self) -> None:
+        """Answer 504 for what has passed its deadline, for ever."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now_ns = time.monotonic_ns()
+            late = [job_id for job_id, (_, deadline_ns) in self.pending.items() if deadline_ns <= now_ns]
+            self.deliver([Answer(job_id, 504, 0, 0, 0, 0, b"the deadline passed") for job_id in late])
+            self._board["unanswered"] = len(self.pending)
+            self._board["waiting"] = self.link.waiting
+
+    async def _predict(self, headers: Headers, receive: Receive) -> Reply:
+        timeout_s = self._settings.deadline_s
+        for name, value in headers:
+            if name == b"x-request-timeout-ms":
+                try:
+                    timeout_s = float(value) / 1e3
+                except ValueError:
+                    return _error(400, "x-request-timeout-ms is not a number of milliseconds")
+                if not timeout_s <= LATEST_S:
+                    return _error(400, f"x-request-timeout-ms is above {LATEST_S * 1e3:.0f}")
+            elif name == b"content-length" and int(value) > BODY_LIMIT:
+                return _error(413, f"the body is larger than {BODY_LIMIT} bytes", [CLOSE])
+        body = await _body(receive)
+        if body is None:
+            return _error(413, f"the body is larger than {BODY_LIMIT} bytes", [CLOSE])
+        if len(self.pending) >= self._limit:
+            return _error(503, "the queue is full", [(b"retry-after", b"1")])
+        answer = await self._answer(body, timeout_s)
+        timing = (b"queue;dur=%.3f, wait;dur=%.3f, model;dur=%.3f"
+                  % (answer.queue_us / 1e3, answer.wait_us / 1e3, answer.model_us / 1e3))
+        extra = [(b"server-timing", timing), (b"x-batch-size", b"%d" % answer.batch)]
+        if answer.status == 200:
+            return 200, answer.body, [ANSWER_TYPE, *extra]
+        return _error(answer.status, answer.body.decode(errors="replace"), extra)
+
+    async def _answer(self, body: bytes, timeout_s: float) -> Answer:
+        now_ns = time.monotonic_ns()
+        deadline_ns = now_ns + int(timeout_s * 1e9)
+        self._next_id += 1
+        job = Job(self._next_id, now_ns, deadline_ns, 1, body)
+        if deadline_ns <= now_ns:
+            return Answer(job.id, 504, 0, 0, 0, 0, b"the deadline passed")
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.pending[job.id] = (future, deadline_ns)
+        self.link.submit(job)
+        try:
+            return await future
+        finally:
+            self.pending.pop(job.id, None)
+
+    def _health(self) -> Reply:
+        if any(board["ready"] for board in self._workers):
+            return 200, b"ready\n", [(b"content-type", b"text/plain")]
+        return _error(503, "no worker is alive", [(b"retry-after", b"1")])
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """The request's body; None when it is larger than BODY_LIMIT."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        return body
+    parts, size = [body], len(body)
+    while message.get("more_body"):
+        message = await receive()
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > BODY_LIMIT:
+            return None
+    return b"".join(parts)
+
+
+def _error(status: int, words: str, headers: Headers = ()) -> Reply:
+    return status, json.dumps({"error": words}).encode(), [JSON_TYPE, *headers]

@@ -1,0 +1,137 @@
+"""What a batch costs, learned from every batch that ran.
+
+Seconds of a batch of n items, the longest body of which has L bytes: (a + b n + c n L) k_n. The first factor is what
+padding to the longest costs; a, b, c >= 0 are fitted by least squares on relative errors over all sizes, so sizes never
+tried and drifts of the machine are covered; k_n is a robust moving average of what the line misses at sizes near n.
+"""
+
+from itertools import combinations
+
+Vector = tuple[float, float, float]
+
+SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+RATE = 0.05          # of the moving averages: about the last twenty batches count
+MEMORY = 0.998       # of the fit: about the last five hundred batches count
+PRIOR_WEIGHT = 4.0   # a measurement at start never fades, and counts as this many later ones
+REFIT_EVERY = 32
+OUTLIER = 2.0        # a batch this many times off (a host pause, say) counts as this many times off
+
+
+class Costs:
+    """Learned seconds per batch; `predict` is defined after the first `prime`."""
+
+    def __init__(self) -> None:
+        self._line: Vector = (0.0, 0.0, 0.0)
+        self._prior = _Sums()
+        self._recent = _Sums()
+        self._factor = dict.fromkeys(SIZES, 1.0)
+        self._seen = 0
+        self.typical_size = 0.0
+
+    def prime(self, measured: list[tuple[int, int, float]]) -> None:
+        """Take (n, longest body in bytes, seconds) measured before serving."""
+        for n, size, seconds in measured:
+            self._prior.add(n, size, seconds, PRIOR_WEIGHT)
+        self._refit()
+        missed: dict[int, list[float]] = {}
+        for n, size, seconds in measured:
+            missed.setdefault(near(n), []).append(seconds / self._base(n, size))
+        for n, ratios in missed.items():
+            self._factor[n] = sorted(ratios)[len(ratios) // 2]
+        tried = sorted(missed)
+        for n in SIZES:
+            if n not in missed:
+                self._factor[n] = self._factor[min(tried, key=lambda known: (abs(known - n), known))]
+        self.typical_size = sum(size for _, size, _ in measured) / len(measured)
+
+    def observe(self, n: int, size: int, seconds: float) -> None:
+        """Learn from a batch that just ran."""
+        predicted = self.predict(n, size)
+        ratio = min(max(seconds / predicted, 1 / OUTLIER), OUTLIER)
+        self._factor[near(n)] *= ratio ** RATE
+        self.typical_size += RATE * (size - self.typical_size)
+        self._recent.fade(MEMORY)
+        self._recent.add(n, size, predicted * ratio, 1.0)
+        self._seen += 1
+        if self._seen % REFIT_EVERY == 0:
+            self._refit()
+
+    def predict(self, n: int, size: float) -> float:
+        """Seconds a batch of n whose longest body has `size` bytes will take."""
+        return self._base(n, size) * self._factor[near(n)]
+
+    def _base(self, n: int, size: float) -> float:
+        a, b, c = self._line
+        return max(a + b * n + c * n * size, 1e-7)
+
+    def _refit(self) -> None:
+        self._line = nonnegative(self._prior, self._recent)
+
+
+class _Sums:
+    """Normal equations of rows x / y against 1, with x = (1, n, n L)."""
+
+    def __init__(self) -> None:
+        self.xx = [[0.0] * 3 for _ in range(3)]
+        self.x1 = [0.0] * 3
+
+    def add(self, n: int, size: float, seconds: float, weight: float) -> None:
+        x = (1 / seconds, n / seconds, n * size / seconds)
+        for i in range(3):
+            self.x1[i] += weight * x[i]
+            for j in range(3):
+                self.xx[i][j] += weight * x[i] * x[j]
+
+    def fade(self, memory: float) -> None:
+        for i in range(3):
+            self.x1[i] *= memory
+            for j in range(3):
+                self.xx[i][j] *= memory
+
+
+def nonnegative(*sums: _Sums) -> Vector:
+    """Least squares with no negative coefficient: the best over the seven sets of coefficients that may be non-zero."""
+    xx = [[sum(s.xx[i][j] for s in sums) for j in range(3)] for i in range(3)]
+    x1 = [sum(s.x1[i] for s in sums) for i in range(3)]
+    best, best_gain = (0.0, 0.0, 0.0), -1.0
+    for count in (1, 2, 3):
+        for used in combinations(range(3), count):
+            found = _solve([[xx[i][j] for j in used] for i in used], [x1[i] for i in used])
+            if found is None or min(found) < 0:
+                continue
+            explained = sum(value * x1[i] for i, value in zip(used, found, strict=True))
+            if explained > best_gain * (1 + 1e-9):
+                line = [0.0, 0.0, 0.0]
+                for i, value in zip(used, found, strict=True):
+                    line[i] = value
+                best, best_gain = (line[0], line[1], line[2]), explained
+    return best
+
+
+def _solve(matrix: list[list[float]], right: list[float]) -> list[float] | None:
+    """Gaussian elimination on a symmetric matrix scaled to a unit diagonal; None when it is close to singular."""
+    n = len(right)
+    scale = [matrix[i][i] ** 0.5 for i in range(n)]
+    if min(scale) <= 0:
+        return None
+    rows = [[matrix[i][j] / scale[i] / scale[j] for j in range(n)] + [right[i] / scale[i]] for i in range(n)]
+    for i in range(n):
+        pivot = max(range(i, n), key=lambda row: abs(rows[row][i]))
+        rows[i], rows[pivot] = rows[pivot], rows[i]
+        if abs(rows[i][i]) < 1e-9:
+            return None
+        for j in range(i + 1, n):
+            ratio = rows[j][i] / rows[i][i]
+            rows[j] = [below - ratio * above for below, above in zip(rows[j], rows[i], strict=True)]
+    found = [0.0] * n
+    for i in reversed(range(n)):
+        found[i] = (rows[i][n] - sum(rows[i][j] * found[j] for j in range(i + 1, n))) / rows[i][i]
+    return [value / scale[i] for i, value in enumerate(found)]
+
+
+def near(n: int) -> int:
+    """The size in SIZES whose factor serves a batch of n: the largest not above it."""
+    for size in reversed(SIZES):
+        if size <= n:
+            return size
+    return 1

@@ -1,0 +1,104 @@
+"""One application server process: HTTP on one side, the transport on the other.
+
+`python -m batching.front INDEX FRONTS PARENT_PID`, started by the supervisor in the run's folder. Lines on standard
+input say which worker died (`gone NAME ID,ID,...`, the ids it was running). SIGTERM drains.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import transport
+import uvicorn
+import uvloop
+from replica.lifeline import die_with_parent
+
+from batching.app import App
+from batching.board import front_board
+from batching.settings import Settings, from_environment
+
+LINGER_S = 0.3
+DRAIN_S = 8
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: it would end this process with the signal, not with 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the front."""
+        yield
+
+
+async def run(settings: Settings, index: int, fronts: int) -> None:
+    """Serve until SIGTERM, then answer what is in flight."""
+    app = App(settings, index, fronts, front_board(Path(), index))
+    app.link = transport.FrontLink(index, settings.workers, app.pending, app.deliver)
+    await app.link.open()
+    server = Server(uvicorn.Config(
+        app, http="httptools", ws="none", lifespan="off", interface="asgi3", access_log=False, log_level="warning",
+        server_header=False, date_header=False, proxy_headers=False, timeout_keep_alive=75,
+        timeout_graceful_shutdown=DRAIN_S, backlog=2048))
+    loop = asyncio.get_running_loop()
+    listening = listener(settings, fronts)
+    stopping = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stopping.set)
+    # Ctrl-C reaches the whole group; the supervisor turns it into a SIGTERM for its fronts.
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    loop.add_reader(sys.stdin.fileno(), lambda: hear(app))
+    sweeping = asyncio.create_task(app.sweep())
+    draining = asyncio.create_task(drain(stopping, app, server))
+    await server.serve([listening])
+    sweeping.cancel()
+    draining.cancel()
+    await app.link.close()
+
+
+def listener(settings: Settings, fronts: int) -> socket.socket:
+    """The socket to accept from; several fronts share the port, the kernel spreads connections over them."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if fronts > 1:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listening.bind((settings.host, settings.port))
+    return listening
+
+
+async def drain(stopping: asyncio.Event, app: App, server: Server) -> None:
+    """After SIGTERM: take no new connection, answer busy ones with `connection: close`, then let uvicorn finish.
+
+    The pause lets clients that are about to reuse a connection learn of its end from an answer, not from a reset.
+    """
+    await stopping.wait()
+    app.draining = True
+    for accepting in server.servers:
+        accepting.close()
+    await asyncio.sleep(LINGER_S)
+    server.should_exit = True
+
+
+def hear(app: App) -> None:
+    """Pass on what the supervisor says; its lines are short enough to be written whole (PIPE_BUF)."""
+    lines = os.read(sys.stdin.fileno(), 65536).decode()
+    if not lines:
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+    for line in lines.splitlines():
+        _, name, ids = line.split(" ")
+        app.link.worker_gone(name, frozenset(int(job_id) for job_id in ids.split(",") if job_id))
+
+
+def main() -> None:
+    """Serve as front INDEX of FRONTS."""
+    index, fronts, parent = (int(word) for word in sys.argv[1:4])
+    die_with_parent(parent)
+    uvloop.run(run(from_environment(), index, fronts))
+
+
+if __name__ == "__main__":
+    main()

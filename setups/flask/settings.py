@@ -1,0 +1,16 @@
+"""gunicorn's settings, read by `--config python:settings`."""
+
+import os
+
+bind = f"{os.environ['HOST']}:{os.environ['PORT']}"
+# gthread is what gunicorn's documentation recommends behind keep-alive clients; sync workers drop requests on a stop.
+worker_class = "gthread"
+workers = int(os.environ["KNOB_WORKERS"])
+threads = int(os.environ["KNOB_THREADS"])
+keepalive = 75
+timeout = 30
+graceful_timeout = 8
+# The heartbeat file must not lie on a disk that can block (gunicorn's FAQ).
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else os.environ.get("TMPDIR")  # noqa: S108
+accesslog = None
+control_socket_disable = True

@@ -1,0 +1,1 @@
+"""What every setup's process that holds a model does alike: load it, prove it, die with its parent."""
