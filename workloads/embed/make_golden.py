@@ -23,7 +23,7 @@ TEXTS = [
     "Supercalifragilisticexpialidocious antidisestablishmentarianism floccinaucinihilipilification",
     "Although the storm closed the northern road, every student reached the old library before the teacher, and the "
     "doctor, who had forgotten an umbrella beside the station, arrived after the concert with a wet coat.",
-    " ".join(f"Item {number} of the list was delivered to the village shop on day {number + 3}." for number in range(9)),
+    " ".join(f"Item {day} of the list was delivered to the village shop on day {day + 3}." for day in range(9)),
     " ".join(["This text is longer than the model reads, so that its end is cut off."] * 30),
 ]
 

@@ -21,9 +21,11 @@ MASKED = -1e4
 
 
 class Graph:
-    """Nodes and constants in the order they were added; ends as a model."""
+    """Nodes and constants in the order they were added, and the checkpoint they are made from; ends as a model."""
 
-    def __init__(self) -> None:
+    def __init__(self, weights: dict[str, np.ndarray], config: dict) -> None:
+        self.weights = weights
+        self.config = config
         self.nodes: list = []
         self.constants: list = []
 
@@ -48,49 +50,49 @@ class Graph:
 
 def build(weights: dict[str, np.ndarray], config: dict) -> ModelProto:
     """int64 input_ids and attention_mask [batch, length] to float32 embedding [batch, hidden]."""
-    graph = Graph()
-    x = embeddings(graph, weights, config)
+    graph = Graph(weights, config)
+    x = embeddings(graph)
     mask = graph.node("Cast", ["attention_mask"], "mask", to=TensorProto.FLOAT)
     wide = graph.node("Unsqueeze", [mask, graph.ints("axes_1_2", 1, 2)], "mask_4d")
     absent = graph.node("Sub", [graph.constant("one", np.float32(1)), wide], "absent")
     bias = graph.node("Mul", [absent, graph.constant("masked", np.float32(MASKED))], "score_bias")
     for index in range(config["num_hidden_layers"]):
-        x = layer(graph, weights, config, f"encoder.layer.{index}.", x, bias)
+        x = layer(graph, f"encoder.layer.{index}.", x, bias)
     pooled(graph, x, mask)
     return graph.model("all-MiniLM-L6-v2", config["hidden_size"])
 
 
-def embeddings(graph: Graph, weights: dict[str, np.ndarray], config: dict) -> str:
+def embeddings(graph: Graph) -> str:
     """Word, position and the one token type, normalised. The token type is folded into the positions."""
-    words = graph.constant("words", weights["embeddings.word_embeddings.weight"])
-    positions = graph.constant("positions", weights["embeddings.position_embeddings.weight"]
-                               + weights["embeddings.token_type_embeddings.weight"][0])
+    words = graph.constant("words", graph.weights["embeddings.word_embeddings.weight"])
+    positions = graph.constant("positions", graph.weights["embeddings.position_embeddings.weight"]
+                               + graph.weights["embeddings.token_type_embeddings.weight"][0])
     shape = graph.node("Shape", ["input_ids"], "length", start=1, end=2)
     placed = graph.node("Slice", [positions, graph.ints("zero", 0), shape, graph.ints("axis_0", 0)], "placed")
     total = graph.node("Add", [graph.node("Gather", [words, "input_ids"], "looked_up"), placed], "embedded")
-    return normalised(graph, weights, config, "embeddings.", total)
+    return normalised(graph, "embeddings.", total)
 
 
-def layer(graph: Graph, weights: dict[str, np.ndarray], config: dict, name: str, x: str, bias: str) -> str:
+def layer(graph: Graph, name: str, x: str, bias: str) -> str:
     """One encoder layer: attention, then the feed-forward part, each with its residual and normalisation."""
-    attended = attention(graph, weights, config, name, x, bias)
-    out = dense(graph, weights, name + "attention.output.dense", attended)
+    attended = attention(graph, name, x, bias)
+    out = dense(graph, name + "attention.output.dense", attended)
     residual = graph.node("Add", [out, x], name + "attention.residual")
-    x = normalised(graph, weights, config, name + "attention.output.", residual)
-    inner = dense(graph, weights, name + "intermediate.dense", x)
+    x = normalised(graph, name + "attention.output.", residual)
+    inner = dense(graph, name + "intermediate.dense", x)
     inner = graph.node("Gelu", [inner], name + "gelu")
-    out = dense(graph, weights, name + "output.dense", inner)
-    return normalised(graph, weights, config, name + "output.", graph.node("Add", [out, x], name + "residual"))
+    out = dense(graph, name + "output.dense", inner)
+    return normalised(graph, name + "output.", graph.node("Add", [out, x], name + "residual"))
 
 
-def attention(graph: Graph, weights: dict[str, np.ndarray], config: dict, name: str, x: str, bias: str) -> str:
+def attention(graph: Graph, name: str, x: str, bias: str) -> str:
     """Multi-head attention; query, key and value are one matrix product, the scale is folded into the query."""
-    heads = config["num_attention_heads"]
-    size = config["hidden_size"] // heads
+    heads = graph.config["num_attention_heads"]
+    size = graph.config["hidden_size"] // heads
     parts = [f"{name}attention.self.{part}" for part in ("query", "key", "value")]
-    scale = np.repeat(np.array([size**-0.5, 1, 1], np.float32), config["hidden_size"])
-    matrix = np.concatenate([weights[f"{part}.weight"].T for part in parts], axis=1) * scale
-    offset = np.concatenate([weights[f"{part}.bias"] for part in parts]) * scale
+    scale = np.repeat(np.array([size**-0.5, 1, 1], np.float32), graph.config["hidden_size"])
+    matrix = np.concatenate([graph.weights[f"{part}.weight"].T for part in parts], axis=1) * scale
+    offset = np.concatenate([graph.weights[f"{part}.bias"] for part in parts]) * scale
     joint = graph.node("MatMul", [x, graph.constant(name + "qkv.weight", matrix)], name + "qkv.product")
     joint = graph.node("Add", [joint, graph.constant(name + "qkv.bias", offset)], name + "qkv")
     joint = graph.node("Reshape", [joint, graph.ints(name + "split", 0, 0, 3 * heads, size)], name + "qkv.heads")
@@ -106,21 +108,21 @@ def attention(graph: Graph, weights: dict[str, np.ndarray], config: dict, name: 
     return graph.node("Reshape", [mixed, graph.ints(name + "join", 0, 0, heads * size)], name + "attended")
 
 
-def dense(graph: Graph, weights: dict[str, np.ndarray], name: str, x: str) -> str:
-    matrix = graph.constant(name + ".weight", weights[name + ".weight"].T)
+def dense(graph: Graph, name: str, x: str) -> str:
+    matrix = graph.constant(name + ".weight", graph.weights[name + ".weight"].T)
     product = graph.node("MatMul", [x, matrix], name + ".product")
-    return graph.node("Add", [product, graph.constant(name + ".bias", weights[name + ".bias"])], name)
+    return graph.node("Add", [product, graph.constant(name + ".bias", graph.weights[name + ".bias"])], name)
 
 
-def normalised(graph: Graph, weights: dict[str, np.ndarray], config: dict, name: str, x: str) -> str:
-    scale, offset = (graph.constant(f"{name}norm.{part}", weights[f"{name}LayerNorm.{part}"])
+def normalised(graph: Graph, name: str, x: str) -> str:
+    scale, offset = (graph.constant(f"{name}norm.{part}", graph.weights[f"{name}LayerNorm.{part}"])
                      for part in ("weight", "bias"))
     return graph.node("LayerNormalization", [x, scale, offset], name + "norm", axis=-1,
-                      epsilon=config["layer_norm_eps"])
+                      epsilon=graph.config["layer_norm_eps"])
 
 
 def pooled(graph: Graph, x: str, mask: str) -> str:
-    """The mean over the real tokens, scaled to unit length; dividing by their number would cancel out, so it is left."""
+    """The mean over the real tokens, scaled to unit length, which makes dividing by their number needless."""
     weight = graph.node("Unsqueeze", [mask, graph.ints("axis_2", 2)], "mask_3d")
     real = graph.node("Mul", [x, weight], "real")
     total = graph.node("ReduceSum", [real, graph.ints("axis_1", 1)], "total", keepdims=0)

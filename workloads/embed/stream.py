@@ -19,25 +19,33 @@ QUERY_TOKENS = 12                      # shorter texts are queries: no article, 
 # What rounding, batching and another engine's arithmetic may change; another text of this stream is farther than 0.01.
 MAX_COSINE_DISTANCE = 1e-3
 
-_ADJECTIVES = """affordable ancient automatic best bright broken busy cheap classic cold compact complete cotton daily
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+_ADJECTIVES = _words("""affordable
+ancient automatic best bright broken busy cheap classic cold compact complete cotton daily
 deep digital early easy electric empty familiar fast fresh frozen gentle golden green heavy hidden honest hot huge
 independent large late light local lonely long modern narrow natural new noisy northern old open organic patient
 portable private public quick quiet rare reliable remote rural safe second senior sharp short silent simple small
-smart soft solar southern steady strong sweet thin urban useful warm waterproof wide wild wireless wooden young""".split()
-_NOUNS = """account airport apartment apple artist bakery bank battery beach bicycle boat book bottle bridge budget
+smart soft solar southern steady strong sweet thin urban useful warm waterproof wide wild wireless wooden young""")
+_NOUNS = _words("""account
+airport apartment apple artist bakery bank battery beach bicycle boat book bottle bridge budget
 camera car castle chair cheese child city coast coat coffee college company computer concert contract country cup
 dentist desk doctor dog door engine factory farm festival field film fire flight forest garden gift glass guitar hair
 harbour hotel house insurance island jacket job kitchen knife lake lamp language laptop lawyer lesson library loan
 machine market medicine menu mirror mountain museum music neighbour newspaper office oven painting paper park passport
 phone photo piano pillow plant plumber printer recipe restaurant river road roof school screen shop shoe sofa soup
 spring station storm street student sugar summer table teacher tent theatre ticket tool tower town toy train tree
-umbrella vegetable village visa wall watch water wedding wheel window winter wine yoga zoo""".split()
-_VERBS = """carried cleaned closed copied counted covered delivered described designed discovered dropped finished
+umbrella vegetable village visa wall watch water wedding wheel window winter wine yoga zoo""")
+_VERBS = _words("""carried
+cleaned closed copied counted covered delivered described designed discovered dropped finished
 followed forgot found fixed guarded heard helped hid imagined improved kept learned left lost loved measured mentioned
 moved needed noticed offered opened ordered owned painted passed photographed picked planned prepared promised pulled
 pushed reached recommended remembered repaired replaced returned reviewed saved sold served shared showed studied
-tested touched translated visited wanted warned washed watched welcomed wrapped""".split()
-_PREPOSITIONS = "above across after against along around before behind below beside between near over under with".split()
+tested touched translated visited wanted warned washed watched welcomed wrapped""")
+_PREPOSITIONS = _words("above across after against along around before behind beside between near over under with")
 _OPENERS = ["how to choose a", "where to buy a", "what is a", "compare", "reviews of the", "how much is a", "repair a",
             "cheap", "best", "near me", "used", "difference between a", "why does a", "when to replace a"]
 _LINKS = ["and", "but", "because", "while", "although", "so", "until"]
@@ -60,7 +68,7 @@ def compose(random_: random.Random, tokens: int) -> str:
     words: list[str] = []
     while len(words) < budget:
         words += _sentence(random_)
-    return _punctuated(words[: budget - 1] + ["."])
+    return _punctuated([*words[:budget - 1], "."])
 
 
 def judge(model: served.Model, body: bytes, truth: object, answer: bytes) -> str:
