@@ -103,7 +103,8 @@ def timeline(seen: Trace) -> Timeline:
     starts = np.flatnonzero(np.diff(group, prepend=-1))
     grid = np.add.reduceat(seen.grid, starts, axis=0)
     ends = np.append(starts[1:], SLICES)
-    return Timeline(starts * seen.width_s, ends * seen.width_s, _quantile(grid, 0.5), _quantile(grid, 0.99),
+    width = np.float64(seen.width_s)
+    return Timeline(width * starts, width * ends, _quantile(grid, 0.5), _quantile(grid, 0.99),
                     grid.sum(axis=1), grid[:, BINS])
 
 

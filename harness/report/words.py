@@ -3,7 +3,7 @@
 import html
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
                       r"|[\ufffe\uffff\ud800-\udfff]")
@@ -22,7 +22,7 @@ def escaped(text: object) -> str:
 
 def markdown_escaped(text: object) -> str:
     """`text` as Markdown prose or table cell that no renderer takes for markup."""
-    return _MARKDOWN.sub(r"\\\1", clean(text)).replace("://", ":\u200b//")
+    return _MARKDOWN.sub(r"\\\1", clean(text))
 
 
 def figure(value: float, digits: int = 3) -> str:
@@ -73,3 +73,10 @@ def listed(names: Sequence[str], word: str = "and") -> str:
 def verb(names: Sequence[str], one: str, many: str) -> str:
     """The names with the verb that fits their number."""
     return f"{listed(names)} {one if len(names) == 1 else many}"
+
+
+def portable(text: str, places: Mapping[str, str]) -> str:
+    """`text` with each folder replaced by the word that stands for it, the longest one first; "/" is left alone."""
+    for place in sorted((place for place in places if len(place) > 1), key=len, reverse=True):
+        text = re.sub(re.escape(place) + r"(?![\w.-])", places[place].replace("\\", r"\\"), text)
+    return text

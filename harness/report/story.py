@@ -1,0 +1,136 @@
+"""What the comparison notebook calls: one function per question, each returning what a cell shows."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from harness.analyse.model import Analysis
+from harness.analyse.words import sentence
+from harness.record.read import StoredRun, find_runs
+from harness.record.schema import RunMeta
+from harness.report import breakdown, charts, method, tables, validity
+from harness.report.canvas import Chart, Ink, inks
+from harness.report.options import ENVIRONMENT, Options, analysed
+from harness.report.select import climbs, matches, setups, typical
+from harness.report.traces import Key, Trace, key, trace_cell
+from harness.report.words import clean, escaped
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a notebook's cell shows: bundles of MIME type to content, in order. Every HTML in it is already escaped."""
+
+    bundles: tuple[Mapping[str, str], ...]
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display  # noqa: PLC0415 -- only a kernel has it
+
+        for bundle in self.bundles:
+            display(dict(bundle), raw=True)  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Records opened for a report; rows are read when the first figure needs them, one run at a time."""
+
+    analysis: Analysis
+    stored: Mapping[str, StoredRun] = field(repr=False)
+
+    @cached_property
+    def traces(self) -> dict[Key, Trace]:
+        """The traces of every cell that has rows and is drawn."""
+        drawn = [cell for match in typical(self.analysis) for cell in match.cells]
+        found = ((key(cell), trace_cell(cell, self.stored)) for cell in drawn)
+        return {name: seen for name, seen in found if seen is not None}
+
+    @property
+    def ink(self) -> dict[str, Ink]:
+        """How each setup is drawn, in every figure alike."""
+        return inks(setups(self.analysis))
+
+    @property
+    def metas(self) -> list[RunMeta]:
+        """What is known about every run that stands in the analysis."""
+        return [self.stored[run.run_id].meta for cell in self.analysis.cells for run in cell.runs]
+
+
+def open_results() -> Results:
+    """The records that the environment names (`tailrace report` sets it), else those in `results` below the working
+    folder. Raises TailraceError when there is none."""
+    given = os.environ.get(ENVIRONMENT)
+    options = Options(**json.loads(given)) if given else Options(results="results")
+    return Results(analysed(options), {run.meta.run_id: run for run in find_runs(Path(options.results)).runs})
+
+
+def headline(results: Results) -> Shown:
+    """The question, and one sentence per workload, scenario and load."""
+    analysis = results.analysis
+    said = [sentence(match.cells, [each for each in analysis.comparisons if (each.workload, each.scenario, each.load)
+                                   == (match.workload, match.scenario, match.load)]) for match in matches(analysis)]
+    title, question = clean(analysis.title), clean(analysis.question)
+    items = "".join(f"<li>{escaped(line)}</li>" for line in said or [analysis.sentence])
+    page = f"<h1>{escaped(title)}</h1><p class='question'>{escaped(question)}</p><ul class='found'>{items}</ul>"
+    return _html(page, "\n".join([title, question, *map(clean, said)]))
+
+
+def comparison(results: Results) -> Shown:
+    """The table of verdicts, latencies, goodput, errors and cost."""
+    return Shown(tuple({"text/html": tables.html(table), "text/plain": table.title}
+                       for table in tables.tables(results.analysis)))
+
+
+def tails(results: Results) -> Shown:
+    """How slow the slowest requests are."""
+    return _charts(charts.tails(match, results.traces, results.ink) for match in typical(results.analysis))
+
+
+def over_time(results: Results) -> Shown:
+    """How latency moved while the load ran, and when requests failed."""
+    return _charts(charts.over_time(match, results.traces, results.ink) for match in typical(results.analysis))
+
+
+def time_spent(results: Results) -> Shown:
+    """In which part of its way a request spends its time."""
+    return _charts(breakdown.times(match) for match in typical(results.analysis))
+
+
+def batch_sizes(results: Results) -> Shown:
+    """In what batches requests were served."""
+    return _charts(breakdown.batches(match, results.ink) for match in typical(results.analysis))
+
+
+def more_load(results: Results) -> Shown:
+    """What happens as the load grows, where a plan has several loads."""
+    grown = climbs(results.analysis)
+    if not grown:
+        said = "One load was measured for each workload: these records do not tell how goodput and latency grow with it."
+        return _html(f"<p class='conclusion'>{said}</p>", said)
+    return _charts(breakdown.loads(climb, results.ink) for climb in grown)
+
+
+def trust(results: Results) -> Shown:
+    """Whether the figures may be trusted, and what speaks against it."""
+    return _html(validity.html(results.analysis), validity.conclusion(results.analysis))
+
+
+def how_measured(results: Results) -> Shown:
+    """Machine, load, versions, prices, and the runs with the command that proves each."""
+    return _html(method.html(results.analysis, results.metas), f"{len(results.metas)} runs")
+
+
+def _charts(drawn: Iterator[Chart]) -> Shown:
+    bundles: list[Mapping[str, str]] = []
+    for chart in drawn:
+        bundles.append({"image/svg+xml": chart.svg, "text/plain": chart.title})
+        said = f"<p class='conclusion'>{escaped(chart.caption)}</p>"
+        bundles.append({"text/html": said, "text/plain": chart.caption})
+    return Shown(tuple(bundles))
+
+
+def _html(page: str, plain: str) -> Shown:
+    bundle: dict[str, Any] = {"text/html": page, "text/plain": plain}
+    return Shown((bundle,))

@@ -1,0 +1,183 @@
+"""The comparison as a table in the manner of benchstat: for a terminal, for Markdown, for a page.
+
+A cell without a valid measurement shows its verdict and the reason, never a naked figure.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.analyse.model import Analysis, Cell, Comparison, Interval
+from harness.report.select import Match, against, bounded, matches, p99
+from harness.report.words import clean, escaped, figure, markdown_escaped, percent, times
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+MARK = {"pass": "✓ pass", "fail": "✗ fail", "inconclusive": "~ inconclusive", "invalid": "! invalid",
+        "failed": "! failed", "skipped": "– skipped"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One setup: its verdict, why, and its figures in the order of the table's head; none where there is no valid
+    measurement."""
+
+    setup: str
+    verdict: str
+    why: str
+    figures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One match: heads carry the units, notes explain the signs that appear in it."""
+
+    title: str
+    head: tuple[str, ...]
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...]
+
+
+def tables(analysis: Analysis) -> tuple[Table, ...]:
+    """A table for every workload, scenario and load; setups that were skipped or failed stand in it too."""
+    met = matches(analysis)
+    made = [_table(analysis, match) for match in met]
+    shown = {f"{line.setup} × {match.workload}" for match, table in zip(met, made, strict=True) for line in table.lines}
+    rest = [line for name, line in _absent(analysis) if name not in shown]
+    return (*made, Table("Not measured", (), tuple(rest), ())) if rest else tuple(made)
+
+
+def text(analysis: Analysis) -> "RenderableType":
+    """The tables for a terminal, ready for rich to print."""
+    from rich.console import Group  # noqa: PLC0415 -- a page needs no rich
+    from rich.text import Text  # noqa: PLC0415
+
+    parts: list[RenderableType] = []
+    for table in tables(analysis):
+        parts.append(_grid(table))
+        parts += [Text(f"  {line.setup}: {line.why}", style="dim") for line in table.lines
+                  if line.why and line.verdict != "pass"]
+        parts += [Text(f"  {note}", style="dim") for note in table.notes]
+        parts.append(Text())
+    return Group(*parts)
+
+
+def markdown(analysis: Analysis) -> str:
+    """The tables as GitHub-flavoured Markdown."""
+    return "\n\n".join(_markdown(table) for table in tables(analysis))
+
+
+def html(table: Table) -> str:
+    """One table as HTML; every text is escaped."""
+    head = "".join(f"<th scope='col'>{escaped(name)}</th>" for name in ("setup", "verdict", *table.head))
+    rows = "".join(_row(line, max(len(table.head), 1)) for line in table.lines)
+    notes = "".join(f"<li>{escaped(note)}</li>" for note in table.notes)
+    below = f"<ul class='notes'>{notes}</ul>" if notes else ""
+    return (f"<div class='scroll'><table class='figures'><caption>{escaped(table.title)}</caption>"
+            f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{below}")
+
+
+def _table(analysis: Analysis, match: Match) -> Table:
+    base = next((each.baseline for cell in match.cells if (each := against(analysis, cell)) is not None), "")
+    costs = any(cell.cost for cell in match.cells)
+    head = ["p50 (ms)", "p99 (ms)", "p99.9 (ms)", "goodput (/s)", "errors"]
+    head += ["cost ($/million good)"] * costs + [f"p99 ÷ {clean(base)}'s"] * bool(base)
+    lines = [_line(analysis, cell, costs=costs, base=base) for cell in match.cells]
+    lines += [line for name, line in _absent(analysis) if name.endswith(f" × {match.workload}")
+              and line.setup not in {cell.setup for cell in match.cells}]
+    promises = list(dict.fromkeys(promise.text for cell in match.cells for promise in cell.promises))
+    rate = f"{figure(match.cells[0].offered_rate)} requests/s offered"
+    closed = ", closed loop: queueing is hidden" if any(cell.closed_loop for cell in match.cells) else ""
+    title = f"{match.title}: {rate}{closed}; promise: {' and '.join(promises) or 'none'}"
+    return Table(clean(title), tuple(head), tuple(lines), tuple(_notes(lines)))
+
+
+def _line(analysis: Analysis, cell: Cell, *, costs: bool, base: str) -> Line:
+    if cell.verdict == "invalid":
+        return Line(clean(cell.setup), "invalid", clean(cell.verdict_reason), ())
+    quantile = cell.quantiles_ms
+    none = Interval(math.nan, math.nan, math.nan)
+    shown = [figure(quantile.get(0.5, none).value), spread(p99(cell)), spread(quantile.get(0.999, none)),
+             figure(cell.goodput.value), percent(cell.error_rate)]
+    if costs:
+        shown.append(figure(cell.cost.per_million_good_usd) if cell.cost else "–")
+    if base:
+        shown.append("baseline" if cell.setup == base else ratio(against(analysis, cell)))
+    return Line(clean(cell.setup), cell.verdict, clean(cell.verdict_reason), tuple(shown))
+
+
+def spread(interval: Interval) -> str:
+    """A figure with half the width of its interval in percent, as benchstat has it; ±? where nothing bounds it."""
+    if not math.isfinite(interval.value):
+        return figure(interval.value)
+    if not bounded(interval):
+        return f"{figure(interval.value)} ±?"
+    widest = max(interval.high - interval.value, interval.value - interval.low)
+    half = widest / interval.value if interval.value else 0.0
+    return f"{figure(interval.value)} ±{figure(100 * half, 2 if half < 1 else 3)} %"
+
+
+def ratio(compared: Comparison | None) -> str:
+    """`0.42× (0.38–0.47)`, or `~` with the smallest ratio that would have been seen."""
+    if compared is None:
+        return "–"
+    if compared.told:
+        return f"{times(compared.ratio.value)} ({figure(compared.ratio.low, 2)}–{figure(compared.ratio.high, 2)})"
+    if compared.note:
+        return f"~ ({clean(compared.note)})"
+    return f"~ (≥ {times(compared.detectable)} would show)" if math.isfinite(compared.detectable) else "~"
+
+
+def _absent(analysis: Analysis) -> list[tuple[str, Line]]:
+    """The setups without any measurement, by the name `setup × workload`."""
+    return [(clean(name), Line(clean(name.split(" × ")[0]), verdict, clean(why), ()))
+            for verdict, reasons in (("failed", analysis.failed), ("skipped", analysis.skipped))
+            for name, why in reasons.items()]
+
+
+def _notes(lines: Sequence[Line]) -> list[str]:
+    shown = " ".join(figure for line in lines for figure in line.figures)
+    signs = (("%", "±: half the 95 % interval over repetitions."),
+             ("±?", "±?: too few repetitions or requests to bound the figure."),
+             ("~", "~: no difference can be told; beside it the smallest one that would have shown."),
+             ("∞", "∞: more requests failed than the quantile allows."))
+    return [note for sign, note in signs if sign in shown]
+
+
+def _grid(table: Table) -> "RenderableType":
+    from rich import box  # noqa: PLC0415
+    from rich.table import Table as Grid  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    tone = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
+    grid = Grid(title=Text(table.title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, name in enumerate(("setup", "verdict", *table.head)):
+        grid.add_column(Text(name), justify="left" if i < 2 else "right", no_wrap=i < 2)
+    for line in table.lines:
+        cells = line.figures or ("–",) * len(table.head)
+        grid.add_row(Text(line.setup), Text(MARK[line.verdict], style=tone.get(line.verdict, "magenta")),
+                     *(Text(cell) for cell in cells))
+    return grid
+
+
+def _markdown(table: Table) -> str:
+    rows = [["setup", "verdict", *table.head, "why"]]
+    rows += [[line.setup, MARK[line.verdict], *(line.figures or ("–",) * len(table.head)), line.why]
+             for line in table.lines]
+    body = ["| " + " | ".join(markdown_escaped(cell) for cell in row) + " |" for row in rows]
+    rule = "|" + "|".join(["---", "---", *["---:"] * len(table.head), "---"]) + "|"
+    notes = [f"- {markdown_escaped(note)}" for note in table.notes]
+    return "\n".join([f"**{markdown_escaped(table.title)}**", "", body[0], rule, *body[1:], "", *notes]).rstrip()
+
+
+def _row(line: Line, width: int) -> str:
+    lead = (f"<th scope='row'>{escaped(line.setup)}</th>"
+            f"<td class='{line.verdict}'>{escaped(MARK[line.verdict])}</td>")
+    if not line.figures:
+        return f"<tr>{lead}<td class='why' colspan='{width}'>{escaped(line.why)}</td></tr>"
+    cells = "".join(f"<td>{escaped(cell)}</td>" for cell in line.figures)
+    why = "" if line.verdict == "pass" or not line.why else \
+        f"<tr class='more'><td></td><td class='why' colspan='{width + 1}'>{escaped(line.why)}</td></tr>"
+    return f"<tr>{lead}{cells}</tr>{why}"

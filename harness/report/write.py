@@ -1,0 +1,88 @@
+"""All files of a report, written together or not at all."""
+
+import json
+import math
+import os
+import shutil
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.analyse.model import Analysis
+from harness.errors import TailraceError
+from harness.report.html import page
+from harness.report.junit import junit
+from harness.report.markdown import markdown
+from harness.report.notebook import SOURCES, execute
+from harness.report.options import ENVIRONMENT, Options, analysed
+from harness.report.words import clean, portable
+
+SUMMARY_SCHEMA = 1
+FILES = ("notebook.ipynb", "report.html", "report.md", "summary.json", "junit.xml")
+
+
+def report(options: Options, out: Path) -> Analysis:
+    """Writes FILES into `out` (made where it is missing) and returns what they say.
+
+    The notebook reads the records by itself, in a kernel beside this process. Raises TailraceError when there is
+    nothing to report, a cell of the notebook fails, or `out` cannot be written.
+    """
+    with ThreadPoolExecutor(1) as beside:
+        analysis = analysed(options)
+        asked = json.dumps(asdict(options) | {"results": str(Path(options.results).resolve())})
+        notebook = beside.submit(execute, SOURCES / "comparison.py", {ENVIRONMENT: asked})
+        light = {"report.md": markdown(analysis).encode(), "summary.json": _json(summary(analysis)),
+                 "junit.xml": junit(analysis)}
+        executed = json.loads(_portable(_json(notebook.result()), options))
+    files = {"notebook.ipynb": _json(executed), "report.html": page(executed, clean(analysis.title)).encode(),
+             **{name: _portable(content, options) for name, content in light.items()}}
+    _write(files, out)
+    return analysis
+
+
+def summary(analysis: Analysis) -> dict[str, Any]:
+    """The analysis as plain values for JSON: stable keys, figures that JSON has no word for as null."""
+    return {"schema": SUMMARY_SCHEMA, **_plain(analysis)}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {name: _plain(inner) for name, inner in vars(value).items()}
+    if isinstance(value, dict):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "replace")
+
+
+def _portable(content: bytes, options: Options) -> bytes:
+    """The text without this machine's folders."""
+    places = {str(Path(options.results).resolve()): "results", str(Path.cwd()): ".", sys.prefix: "PYTHON",
+              tempfile.gettempdir(): "TMP", str(Path.home()): "~"}
+    return portable(content.decode(), places).encode()
+
+
+def _write(files: dict[str, bytes], out: Path) -> None:
+    """Each file appears whole, by rename; nothing appears before all are written beside."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".report-", dir=out))
+        try:
+            for name, content in files.items():
+                (scratch / name).write_bytes(content)
+            for name in files:
+                os.replace(scratch / name, out / name)  # noqa: PTH105 -- as atomic as it gets
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    except OSError as error:
+        raise TailraceError(f"{out}: the report cannot be written: {error.strerror}",
+                            "free some space, or give another folder with --out") from None

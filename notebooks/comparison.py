@@ -1,0 +1,82 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %%
+from harness.report import story
+
+results = story.open_results()
+story.headline(results)
+
+# %% [markdown]
+# ## What did each setup achieve?
+#
+# Every setup served the same model to the same requests on the same cores. The verdict judges the promise over all
+# repetitions; a `~` stands where the data cannot tell.
+
+# %%
+story.comparison(results)
+
+# %% [markdown]
+# ## How slow are the slowest requests?
+#
+# Each line shows what share of requests took longer than a given time, so further left is faster and lower is rarer.
+# The band spans the repetitions. Latency counts from the moment a request was due: time spent waiting to be sent, or
+# in a queue, is part of it.
+
+# %%
+story.tails(results)
+
+# %% [markdown]
+# ## Did it stay that way?
+#
+# Median (thin) and 99th percentile (thick) in slices of time, over all repetitions. A cross marks a slice in which
+# requests failed.
+
+# %%
+story.over_time(results)
+
+# %% [markdown]
+# ## Where does the time go?
+#
+# The mean time of an answered request, split into what the generator and the setup tell about its way.
+
+# %%
+story.time_spent(results)
+
+# %% [markdown]
+# ## In what batches are requests served?
+#
+# Larger batches use the processor better and make the first request of a batch wait for the last.
+
+# %%
+story.batch_sizes(results)
+
+# %% [markdown]
+# ## What does more load do?
+
+# %%
+story.more_load(results)
+
+# %% [markdown]
+# ## May these figures be trusted?
+#
+# Every run is examined for what would make its figures wrong: a late or busy generator, lost rows, pauses of the
+# machine, wrong answers.
+
+# %%
+story.trust(results)
+
+# %% [markdown]
+# ## How was it measured?
+
+# %%
+story.how_measured(results)
