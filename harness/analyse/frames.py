@@ -112,7 +112,8 @@ class RunView:
     def crowded(self) -> Flags:
         """Which requests became due while the setup held nearly as many as the generators have connections: what
         happens to those is the setup's doing."""
-        return np.asarray(self.rows.held >= CROWDED * MOST_IN_FLIGHT * max(1, len(self.generators)))
+        most = sum(int(each.get("most_connections", MOST_IN_FLIGHT)) for each in self.generators) or MOST_IN_FLIGHT
+        return np.asarray(self.rows.held >= CROWDED * most)
 
     @property
     def generators(self) -> list[dict[str, Any]]:

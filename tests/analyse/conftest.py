@@ -62,9 +62,15 @@ def queue_columns(seed: int, *, rate: float = 500.0, duration_s: float = 20.0, w
             for name, values in columns.items()}
 
 
+def quiet_generator(n: int, **changes: Any) -> dict[str, Any]:
+    """What an undisturbed generator says at its end."""
+    return {"n": n, "cpu_s": 4.0, "wall_s": 20.0, "gc_pauses": 0, "gc_ms": 0.0, "hiccup_realtime": True,
+            "hiccup_pauses_ns": [], **changes}
+
+
 def run_view(columns: Columns, scenario: dict[str, Any] | None = None, **changes: Any) -> RunView:
     """The view of a run with those columns; `scenario` and `changes` replace fields of its meta."""
-    facts = {"start_s": 1.5, "generators": [{"n": len(columns["seq"]), "cpu_s": 4.0, "wall_s": 20.0}]}
+    facts = {"start_s": 1.5, "generators": [quiet_generator(len(columns["seq"]))]}
     meta = replace(META, **{"facts": facts, "scenario_resolved": {**SCENARIO, **(scenario or {})}, **changes})
     return view(meta, columns)
 
@@ -79,6 +85,12 @@ def queue() -> Callable[..., Columns]:
 def seen() -> Callable[..., RunView]:
     """Makes a run's view: see run_view."""
     return run_view
+
+
+@pytest.fixture(scope="session")
+def generator() -> Callable[..., dict[str, Any]]:
+    """Makes what a generator says at its end: see quiet_generator."""
+    return quiet_generator
 
 
 @pytest.fixture(scope="session")
