@@ -7,7 +7,6 @@ import sys
 from typing import Any
 
 import gevent
-import numpy as np
 from locust.env import Environment
 
 from harness.load.connection import now
@@ -62,11 +61,12 @@ class Progress:
         line: dict[str, Any] = {
             "t": round((now() - self._t0_ns) / 1e9, 3), "sent": engine.next - len(engine.waiting), "done": self._done,
             "errors": engine.failures, "p50_ms": None, "p99_ms": None}
-        sample = [rows.done_ns[i] - engine.due_ns[i] for i in recent[::1 + len(recent) // SAMPLE]
+        sample: list[int] = [rows.done_ns[i] - engine.due_ns[i] for i in recent[::1 + len(recent) // SAMPLE]
                   if rows.error[i] == OK]
-        if sample:
-            p50, p99 = np.quantile(np.array(sample), (0.5, 0.99)) / 1e6
-            line.update(p50_ms=round(float(p50), 3), p99_ms=round(float(p99), 3))
+        if sample:  # no numpy here: its first quantile takes 60 ms of the hub's time
+            sample.sort()
+            p50_ns, p99_ns = sample[len(sample) // 2], sample[len(sample) * 99 // 100]
+            line.update(p50_ms=round(p50_ns / 1e6, 3), p99_ms=round(p99_ns / 1e6, 3))
         return line
 
     def _fire(self, environment: Environment, recent: list[int]) -> None:
