@@ -15,7 +15,7 @@ from harness.analyse.model import Cell, Comparison, Interval, RunSummary
 from harness.analyse.quantiles import CONFIDENCE, student
 from harness.errors import TailraceError
 
-ALPHA = 1 - CONFIDENCE
+ALPHA = 0.05
 POWER = 0.8
 
 METRICS: Mapping[str, Callable[[RunSummary], float]] = {

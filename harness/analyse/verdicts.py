@@ -23,6 +23,7 @@ from harness.analyse.quantiles import (
 from harness.catalog.slo import Promise
 
 LONGEST_S = 24 * 3600.0
+SEEN_BEYOND = 50
 
 
 def judge(promise: Promise, runs: Sequence[RunFigures]) -> PromiseVerdict:
@@ -37,8 +38,14 @@ def beyond(promise: Promise, run: RunFigures) -> float:
 
 
 def effective(run: RunFigures, threshold_ms: float) -> float:
-    """How many independent requests say as much about whether the threshold is passed as this run's."""
-    return effective_size(run.latency_ms >= np.float32(threshold_ms))
+    """How many independent requests say as much about whether the threshold is passed as this run's.
+
+    Where fewer than 50 requests are beyond it, how they cluster cannot be seen, and the latency that 50 are beyond is
+    used: lower thresholds are crossed for longer, so this errs to the careful side.
+    """
+    n = len(run.ordered_ms)
+    enough = run.ordered_ms[max(n - SEEN_BEYOND, n // 2)] if n else np.float32(0)
+    return effective_size(run.latency_ms >= min(np.float32(threshold_ms), enough))
 
 
 def _latency(promise: Promise, runs: Sequence[RunFigures]) -> PromiseVerdict:
