@@ -1,9 +1,10 @@
 """Looks at processes and the host a few times a second; standard library only.
 
-Run as `python -I -S probe_script.py SPEC.json` with `roots` (scope -> list of pids whose descendants count too),
-`cpus` (scope -> list of CPU numbers), `own` (CPUs to run on), `interval_s`, `out`. Writes tab-separated lines `t_ns`
-(CLOCK_MONOTONIC), `scope`, `pid`, `name`, `metric`, `value`. A line `end` on standard input makes it look once more, at
-shared memory too, and end; the end of input ends it.
+Run as `python -I -S probe_script.py SPEC.json` with `roots` (scope -> list of pids; they and their descendants are
+looked at), `below` (the same without the pids themselves), `cpus` (scope -> list of CPU numbers), `own` (CPUs to run
+on), `interval_s`, `out`. Writes tab-separated lines `t_ns` (CLOCK_MONOTONIC), `scope`, `pid`, `name`, `metric`,
+`value`. A line `end` on standard input makes it look once more, at shared memory too, and end; so does the end of
+input, without looking.
 """
 
 import collections
@@ -44,20 +45,26 @@ def look(spec: dict[str, Any], out: IO[str], shared: bool) -> None:
     children = collections.defaultdict(list)
     for pid, (_, parent, _, _) in stats.items():
         children[parent].append(pid)
-    for scope, roots in spec["roots"].items():
-        todo, seen = list(roots), set()
-        while todo:
-            pid = todo.pop()
-            if pid in stats and pid not in seen:
-                seen.add(pid)
-                todo += children[pid]
-                name, _, cpu_s, rss_mb = stats[pid]
-                out.write(f"{now}\t{scope}\t{pid}\t{name}\tcpu_s\t{cpu_s:.2f}\n"
-                          f"{now}\t{scope}\t{pid}\t{name}\trss_mb\t{rss_mb:.3f}\n")
-                if shared and (pss := pss_mb(pid)) is not None:
-                    out.write(f"{now}\t{scope}\t{pid}\t{name}\tpss_mb\t{pss:.3f}\n")
+    starts = dict(spec["roots"])
+    starts.update((scope, [child for pid in pids for child in children[pid]]) for scope, pids in spec["below"].items())
+    for scope, todo in starts.items():
+        for pid in family(todo, children):
+            if pid not in stats:
+                continue
+            name, _, cpu_s, rss_mb = stats[pid]
+            figures = {"cpu_s": cpu_s, "rss_mb": rss_mb, "pss_mb": pss_mb(pid) if shared else None}
+            out.writelines(f"{now}\t{scope}\t{pid}\t{name}\t{metric}\t{value:.3f}\n"
+                           for metric, value in figures.items() if value is not None)
     for scope, metric, value in host(spec["cpus"]):
         out.write(f"{now}\t{scope}\t0\t\t{metric}\t{value:.6f}\n")
+
+
+def family(pids: list[int], children: dict[int, list[int]]) -> list[int]:
+    """The pids and all that descend from them."""
+    found = list(pids)
+    for pid in found:
+        found += children.get(pid, [])
+    return found
 
 
 def processes() -> dict[int, tuple[str, int, float, float]]:

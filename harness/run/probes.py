@@ -9,7 +9,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,14 +25,15 @@ _END_S = 10.0
 class Probes:
     """Probes while it is open; a context manager. They run in an idle-priority process on the load's CPUs.
 
-    `roots` maps the scopes `server` and `load` to the pids whose trees are looked at; `scratch` takes their file.
+    Looked at are what descends from `warden`, as scope `server`, and `generators` as scope `load`; `scratch` takes
+    their file.
     """
 
-    def __init__(self, roots: Mapping[str, Sequence[int]], cores: Cores, scratch: Path) -> None:
+    def __init__(self, warden: int, generators: Sequence[int], cores: Cores, scratch: Path) -> None:
         self._out = scratch / "probes.tsv"
         self._spec = scratch / "probes.json"
         self._spec.write_text(json.dumps({
-            "roots": {scope: list(pids) for scope, pids in roots.items()}, "own": cores.load,
+            "roots": {"load": list(generators)}, "below": {"server": [warden]}, "own": cores.load,
             "cpus": {"server": cores.server, "load": cores.load}, "interval_s": INTERVAL_S, "out": str(self._out)}))
         self._process: subprocess.Popen[bytes] | None = None
 

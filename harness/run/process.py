@@ -23,7 +23,8 @@ _OVERTIME_S = 20.0
 
 @dataclass(frozen=True)
 class Command:
-    """What to start. The output goes to `log`, of which `log_cap_bytes` and the last 64 KiB are kept."""
+    """What to start. The output goes to `log`, of which `log_cap_bytes` and the last 64 KiB are kept. The folder
+    `remove_if_orphaned`, if any, is removed when the harness dies before it could."""
 
     command: Sequence[str]
     cwd: str
@@ -32,6 +33,7 @@ class Command:
     log: str
     stop_timeout_s: float
     log_cap_bytes: int = 8 << 20
+    remove_if_orphaned: str = ""
 
 
 @dataclass(frozen=True)

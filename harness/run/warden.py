@@ -1,9 +1,9 @@
 """Starts a command and ends it, with every process it left, however deep; standard library only.
 
-Run as `python -I -S warden.py`, in a session of its own. The first line on standard input is JSON: `command`, `cwd`,
-`env`, `cpus`, `log`, `log_cap_bytes`, `stop_timeout_s`. A line `stop`, the end of input (the harness died) or SIGTERM
-ends the command: SIGTERM to its process group; once its first process is gone, SIGTERM to what else descends from
-it; SIGKILL to all that is left when the time is up. Descendants cannot escape: the warden is their subreaper.
+Run as `python -I -S warden.py`, in a session of its own. The first line on standard input is JSON: the fields of
+`Command` in process.py. A line `stop`, the end of input (the harness died) or SIGTERM ends the command: SIGTERM to its
+process group; once its first process is gone, SIGTERM to what else descends from it; SIGKILL to all that is left when
+the time is up. Descendants cannot escape: the warden is their subreaper.
 
 Standard output carries JSON lines: `{"event": "started", "pid"}` or `{"event": "refused", "why"}`,
 `{"event": "exited", "code"}` (negative: the signal), and last `{"event": "stopped", "code", "left", "killed",
@@ -16,6 +16,7 @@ import ctypes
 import json
 import os
 import selectors
+import shutil
 import signal
 import time
 from typing import Any
@@ -78,6 +79,7 @@ class Ward:
         self._commands = b""
         self._selector = selectors.DefaultSelector()
         self._code: int | None = None
+        self._orphaned = False
         self._pid = 0
 
     def start(self) -> str:
@@ -138,6 +140,8 @@ class Ward:
         self._reap()
         self._drain()
         self._log.close()
+        if self._orphaned and self._spec["remove_if_orphaned"]:
+            shutil.rmtree(self._spec["remove_if_orphaned"], ignore_errors=True)
         say(event="stopped", code=self._code, left=[f"{process.name} ({pid})" for pid, process in left.items()],
             killed=[f"{name} ({pid})" for pid, name in killed.items()],
             survived=[f"{process.name} ({pid})" for pid, process in descendants().items()],
@@ -165,6 +169,7 @@ class Ward:
         self._commands += data
         if data and b"stop\n" not in self._commands:
             return True
+        self._orphaned = not data
         self._selector.unregister(0)
         return False
 
@@ -201,8 +206,8 @@ class Process:
         self.name, self.parent, self.group = name, parent, group
 
 
-def descendants() -> dict[int, Process]:
-    """Every living process (no zombies) that descends from this one, by pid."""
+def descendants(root: int = 0) -> dict[int, Process]:
+    """Every living process (no zombies) that descends from `root` (0: this one), by pid."""
     everyone: dict[int, Process] = {}
     for entry in os.listdir("/proc"):  # noqa: PTH208 -- this scan runs while a server is measured
         if not entry.isdigit():
@@ -219,7 +224,7 @@ def descendants() -> dict[int, Process]:
     children = collections.defaultdict(list)
     for pid, process in everyone.items():
         children[process.parent].append(pid)
-    found, todo = {}, [os.getpid()]
+    found, todo = {}, [root or os.getpid()]
     while todo:
         for pid in children[todo.pop()]:
             found[pid] = everyone[pid]

@@ -1,0 +1,40 @@
+"""Where runs are made and with what: the same for every run of a race."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.catalog.discover import Catalog, cache_folder
+from harness.run.cores import Cores, split
+from harness.run.machine import Machine, this_machine
+from harness.run.provenance import git_state, harness_hash
+
+
+@dataclass(frozen=True)
+class Bench:
+    """`results` is the root of all machines' results. `judged_per_run` is about how many answers of a run are judged.
+    `realtime` asks for real-time priority for the generators, which they use where the kernel allows it. `web_port`
+    opens Locust's own page there."""
+
+    results: Path
+    cache: Path
+    machine: Machine
+    cores: Cores
+    git: dict[str, Any] = field(default_factory=dict)
+    harness_hash: str = ""
+    judged_per_run: int = 200
+    realtime: bool = True
+    web_port: int | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where this machine's runs go."""
+        return self.results / self.machine.id
+
+
+def this_bench(catalog: Catalog, results: Path, web_port: int | None = None) -> Bench:
+    """The bench that this machine is, for runs of `catalog`'s setups."""
+    return Bench(results=results.resolve(), cache=cache_folder(), machine=this_machine(),
+                 cores=split(os.sched_getaffinity(0)), git=git_state(catalog.root), harness_hash=harness_hash(),
+                 web_port=web_port)

@@ -1,0 +1,275 @@
+"""One run, end to end: whatever happens, a record is left and nothing keeps running."""
+
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.catalog.scenario import Scenario
+from harness.errors import TailraceError
+from harness.load.merge import merge_parts, read_answers
+from harness.load.spec import LoadSpec
+from harness.plan.attempt import Attempt
+from harness.record.read import StoredRun
+from harness.record.requests import Rows
+from harness.record.schema import Status
+from harness.record.write import Probe, RunWriter
+from harness.run.agent import Agent
+from harness.run.bench import Bench
+from harness.run.environments import Environment, environment
+from harness.run.exchange import FAILURES, HOST, exchange
+from harness.run.generators import Generators
+from harness.run.generators import Progress as Progress  # noqa: PLC0414 -- watchers import it from here
+from harness.run.launch import Place, server_command
+from harness.run.machine import lacking
+from harness.run.probes import INTERVAL_S, Probes
+from harness.run.process import Server, Stopped
+from harness.run.provenance import describe
+from harness.run.ready import PortTakenError, answer_golden, await_ready, ended_how, last_line, refuse_open
+from harness.run.sockets import free_port
+
+JUDGED_RIGHT, JUDGED_WRONG = 1, 2
+_ENDING_S = 30.0
+_WRONG_SHOWN = 3
+_LONGEST_TMP = 40
+
+
+@dataclass
+class Outcome:
+    """What came of a run so far; it is recorded whatever happens next."""
+
+    status: Status = "ok"
+    reason: str = ""
+    environment: Environment | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    rows: Rows | None = None
+    probes: list[Probe] = field(default_factory=list)
+    metrics: str = ""
+    interrupted: bool = False
+
+    def end(self, status: Status, reason: str) -> None:
+        """The status and its reason; the first one that is not ok stays."""
+        if self.status == "ok":
+            self.status, self.reason = status, reason
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every step of one run needs."""
+
+    attempt: Attempt
+    bench: Bench
+    agent: Agent
+    model_dir: Path
+    writer: RunWriter
+    outcome: Outcome
+    say: Callable[[str], None]
+    progress: Callable[[Progress], None]
+    choose_port: Callable[[], int]
+
+
+def run_cell(attempt: Attempt, bench: Bench, agent: Agent, model_dir: Path, *, say: Callable[[str], None],
+             progress: Callable[[Progress], None], choose_port: Callable[[], int] = free_port) -> StoredRun:
+    """The attempt's record; `model_dir` holds the workload's prepared files. What goes wrong with the setup is in the
+    record's status and reason.
+
+    Raises KeyboardInterrupt after an interrupted run was recorded as void, TailraceError when it cannot be recorded.
+    """
+    with RunWriter(bench.folder, setup=attempt.setup.name, workload=attempt.workload.name,
+                   scenario=attempt.scenario.name, load=attempt.load, repetition=attempt.repetition) as writer:
+        run = Run(attempt, bench, agent, model_dir, writer, Outcome(), say, progress, choose_port)
+        try:
+            _measure(run)
+        except TailraceError as error:
+            run.outcome.end("failed", str(error))
+        except KeyboardInterrupt:
+            run.outcome.end("void", "interrupted")
+            run.outcome.interrupted = True
+        stored = _record(run)
+    if run.outcome.interrupted:
+        raise KeyboardInterrupt
+    return stored
+
+
+def why_skipped(attempt: Attempt, bench: Bench) -> str:
+    """Why the attempt cannot be made here, or ""."""
+    limit = attempt.setup.limits.get(attempt.workload.name)
+    if limit:
+        return f"{attempt.setup.name} cannot serve {attempt.workload.name}: {limit}"
+    bench.folder.mkdir(parents=True, exist_ok=True)
+    return lacking(attempt.setup.needs.model_dump(), bench.folder)
+
+
+def expected_requests(scenario: Scenario) -> int | None:
+    """About how many requests the scenario sends, warm-up included; None for a closed loop."""
+    if scenario.closed:
+        return None
+    ends = [(stage.rate or 0.0, stage.rate if stage.rate_end is None else stage.rate_end) for stage in scenario.stage]
+    counted = sum((start + (end or 0.0)) / 2 * stage.duration_s
+                  for (start, end), stage in zip(ends, scenario.stage, strict=True))
+    return max(1, math.ceil(counted + ends[0][0] * scenario.warmup_s))
+
+
+def _measure(run: Run) -> None:
+    attempt, outcome = run.attempt, run.outcome
+    skip = why_skipped(attempt, run.bench)
+    if skip:
+        return outcome.end("skipped", skip)
+    outcome.environment = environment([attempt.workload.lock, attempt.setup.lock], run.say)
+    outcome.facts["env_bytes"] = outcome.environment.bytes
+    expected = expected_requests(attempt.scenario)
+    pool = attempt.workload.pool if expected is None else min(attempt.workload.pool, expected)
+    with tempfile.TemporaryDirectory(prefix="tr-", dir=_short_folder(), ignore_cleanup_errors=True) as folder:
+        scratch = Path(folder)
+        payloads = scratch / "payloads"
+        run.agent.payload_files(attempt.seed, attempt.scenario.profile, pool, payloads)
+        specs = load_specs(run, payloads, expected, scratch)
+        try:
+            _serve_under_load(run, specs, scratch)
+        except PortTakenError as error:
+            run.say(f"{error.message}; trying another port")
+            _serve_under_load(run, specs, scratch)
+        finally:
+            _collect(run, specs, payloads, pool)
+
+
+def load_specs(run: Run, payloads: Path, expected: int | None, scratch: Path) -> list[LoadSpec]:
+    """One spec per load CPU; the port is still to be set."""
+    attempt, cpus = run.attempt, run.bench.cores.load
+    deadline_ms = attempt.scenario.deadline_ms
+    every = 1 if expected is None else max(1, expected // run.bench.judged_per_run)
+    return [LoadSpec(
+        host=HOST, port=0, path=attempt.setup.predict, content_type=run.agent.content_type(),
+        headers={} if deadline_ms is None else {"x-request-timeout-ms": f"{deadline_ms:g}"},
+        stages=[stage.model_dump() for stage in attempt.scenario.stage], warmup_s=attempt.scenario.warmup_s,
+        seed=attempt.seed, payloads=str(payloads), timeout_s=attempt.scenario.timeout_s,
+        answers_every=every | 1,  # odd, so that it shares no factor with a pool of 2^n payloads
+        worker=worker, workers=len(cpus), cpu=cpu, realtime=run.bench.realtime, out=str(scratch / f"part{worker}"),
+        web_port=run.bench.web_port if worker == 0 else None,
+    ) for worker, cpu in enumerate(cpus)]
+
+
+def _serve_under_load(run: Run, specs: list[LoadSpec], scratch: Path) -> None:
+    """Starts the server and the generators, loads the one with the other, stops both."""
+    attempt, writer, facts = run.attempt, run.writer, run.outcome.facts
+    port = run.choose_port()
+    assert run.outcome.environment
+    own = scratch / "s"
+    own.mkdir(exist_ok=True)
+    place = Place(run.outcome.environment.python, run.model_dir, own, writer.server_log, run.bench.cores.server)
+    started = time.monotonic()
+    with Server(server_command(attempt, place, port)) as server:
+        try:
+            with Generators([_at(spec, port) for spec in specs], writer.load_log) as generators:
+                await_ready(server, attempt.setup, port, writer.server_log)
+                facts["open_listeners"] = refuse_open(server, port)
+                first = answer_golden(attempt.setup, port, run.agent, max(10.0, attempt.scenario.timeout_s))
+                facts["start_s"] = round(first - started, 3)
+                facts["golden"] = len(run.agent.golden())
+                generators.await_ready()
+                _load(run, server, generators, scratch)
+            run.outcome.metrics = _scrape(port)
+        finally:
+            _note_end(run, server.stop())
+
+
+def _load(run: Run, server: Server, generators: Generators, scratch: Path) -> None:
+    scenario, outcome, log = run.attempt.scenario, run.outcome, run.writer.server_log
+    with Probes(server.warden_pid, generators.pids, run.bench.cores, scratch) as probes:
+        t0_ns = generators.go(scenario.warmup_s)
+        outcome.facts["t0_unix_ns"] = t0_ns + time.time_ns() - time.monotonic_ns()
+        outcome.facts["probes_hz"] = 1 / INTERVAL_S
+
+        def broken() -> str:
+            if not server.exited():
+                return ""
+            seconds = (time.monotonic_ns() - t0_ns) / 1e9
+            return f"the server {ended_how(server.exit_code)} {seconds:.1f} s into the load"
+
+        until_s = t0_ns / 1e9 + scenario.duration_s + scenario.timeout_s + _ENDING_S
+        try:
+            why = generators.follow(until_s, broken, run.progress)
+            if why:
+                server.stop()
+                outcome.end("failed", why + last_line(log))
+        except KeyboardInterrupt:
+            outcome.interrupted = True
+            raise
+        finally:
+            outcome.facts["generators"] = [generators.ends[name] for name in sorted(generators.ends)]
+            outcome.probes = probes.finish(t0_ns)
+
+
+def _collect(run: Run, specs: list[LoadSpec], payloads: Path, pool: int) -> None:
+    """Merges and judges what the generators left; nothing where no load was sent."""
+    if "generators" not in run.outcome.facts:
+        return
+    parts = [spec.out for spec in specs]
+    try:
+        said = run.outcome.facts["generators"]
+        rows = merge_parts(parts, sum(int(each["n"]) for each in said) if len(said) == len(parts) else None)
+        rows["judged"] = np.zeros(len(rows["seq"]), np.int8)
+        run.outcome.rows = rows
+        run.outcome.facts.update(rows=len(rows["seq"]), payload_pool=pool)
+        _judge(run, [answer for answer in read_answers(parts) if rows["status"][answer[0]] == 200
+                     and rows["error"][answer[0]] == ""], payloads, pool)
+    except TailraceError as error:
+        run.outcome.end("failed", str(error))
+
+
+def _judge(run: Run, answers: list[tuple[int, bytes]], payloads: Path, pool: int) -> None:
+    assert run.outcome.rows
+    if run.outcome.interrupted:
+        return
+    said = run.agent.judge(payloads, [(seq % pool, body) for seq, body in answers])
+    for (seq, _), why in zip(answers, said, strict=True):
+        run.outcome.rows["judged"][seq] = JUDGED_WRONG if why else JUDGED_RIGHT
+    wrong = [why for why in said if why]
+    run.outcome.facts["judged"] = {"right": len(said) - len(wrong), "wrong": len(wrong),
+                                   "examples": wrong[:_WRONG_SHOWN]}
+
+
+def _note_end(run: Run, stopped: Stopped) -> None:
+    run.outcome.facts["stop"] = asdict(stopped)
+    limit_s = run.attempt.setup.stop_timeout_s
+    if stopped.survived:
+        run.outcome.end("failed", f"these processes could not be ended: {', '.join(stopped.survived)}")
+    elif stopped.killed and run.outcome.status == "ok":
+        run.outcome.reason = (f"did not end within {limit_s:g} s of SIGTERM and was killed: "
+                              f"{', '.join(stopped.killed)}")
+
+
+def _scrape(port: int) -> str:
+    """The server's /metrics, or "" where it has none."""
+    with suppress(*FAILURES):
+        reply = exchange(port, "/metrics", timeout_s=5.0)
+        if reply.status == 200:
+            return reply.body.decode(errors="replace")
+    return ""
+
+
+def _short_folder() -> str:
+    """Where temporary folders go: a Unix socket's path in there must stay below 108 bytes."""
+    usual = tempfile.gettempdir()
+    return usual if len(usual) <= _LONGEST_TMP else "/tmp"  # noqa: S108 -- mkdtemp makes a private folder in it
+
+
+def _at(spec: LoadSpec, port: int) -> LoadSpec:
+    return LoadSpec(**{**asdict(spec), "port": port})
+
+
+def _record(run: Run) -> StoredRun:
+    outcome, writer = run.outcome, run.writer
+    if outcome.rows is not None:
+        writer.write_requests(outcome.rows)
+    if outcome.probes:
+        writer.write_probes(outcome.probes)
+    if outcome.metrics:
+        writer.write_metrics(outcome.metrics)
+    return writer.finish(describe(run.attempt, run.bench, writer, outcome))

@@ -1,0 +1,91 @@
+"""What a run was made of: content hashes, versions, the git state; gathered into run.json's fields."""
+
+import importlib.metadata
+import platform
+import re
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import harness
+from harness.plan.attempt import Attempt
+from harness.record.schema import SCHEMA, RunMeta
+from harness.record.write import RunWriter
+from harness.run.content import hash_paths
+
+if TYPE_CHECKING:
+    from harness.run.bench import Bench
+    from harness.run.cell import Outcome
+
+_TIMESTAMP = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+def describe(attempt: Attempt, bench: "Bench", writer: RunWriter, outcome: "Outcome") -> RunMeta:
+    """run.json of the run that `writer` holds, without the files' sums."""
+    setup, workload, scenario = attempt.setup, attempt.workload, attempt.scenario
+    return RunMeta(
+        schema=SCHEMA, run_id=writer.run_id, status=outcome.status, reason=outcome.reason, setup=setup.name,
+        workload=workload.name, scenario=scenario.name, load=attempt.load, repetition=attempt.repetition,
+        block=attempt.block, order=attempt.order, started_utc=writer.started.strftime(_TIMESTAMP),
+        finished_utc=datetime.now(UTC).strftime(_TIMESTAMP), machine_id=bench.machine.id, plan=attempt.plan,
+        baseline=attempt.baseline, knobs=dict(attempt.knobs), scenario_resolved=scenario.model_dump(mode="json"),
+        setup_facts=_facts(setup.model_dump(mode="json")), workload_facts=_facts(workload.model_dump(mode="json")),
+        seeds={"attempt": attempt.seed, "scenario": scenario.seed}, server_cpus=list(bench.cores.server),
+        load_cpus=list(bench.cores.load), hashes=_hashes(attempt, bench),
+        versions=versions(outcome.environment.folder if outcome.environment else None), git=dict(bench.git),
+        facts=dict(outcome.facts))
+
+
+def versions(environment: Path | None) -> dict[str, str]:
+    """What ran: tailrace, Python, the kernel, the load engine, and every package of the server's environment."""
+    own = {name: _version(name) for name in ("tailrace", "locust", "gevent", "httptools", "numpy")}
+    served = {} if environment is None else {
+        f"env/{name}": version for name, version in sorted(
+            path.name.removesuffix(".dist-info").rsplit("-", 1)
+            for path in environment.glob("lib/python*/site-packages/*.dist-info"))}
+    return {"python": platform.python_version(), "kernel": platform.release(), **own, **served}
+
+
+def git_state(root: Path) -> dict[str, Any]:
+    """The commit of the checkout around `root` and whether files differ from it; {} outside of one."""
+    commit = _git(root, "rev-parse", "HEAD")
+    if not re.fullmatch(r"[0-9a-f]{40,64}", commit):
+        return {}
+    return {"commit": commit, "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no"))}
+
+
+def harness_hash() -> str:
+    """The content of the harness's own code."""
+    return hash_paths([Path(harness.__file__).parent])
+
+
+def _hashes(attempt: Attempt, bench: "Bench") -> dict[str, str]:
+    locks = [lock for lock in (attempt.workload.lock, attempt.setup.lock) if lock.is_file()]
+    return {
+        "setup": hash_paths([folder for folder in attempt.setup.code if folder.is_dir()]),
+        "workload": hash_paths([attempt.workload.folder]), "lock": hash_paths(locks),
+        "scenario": hash_paths([], attempt.scenario.model_dump_json()), "harness": bench.harness_hash,
+    }
+
+
+def _facts(noun: Mapping[str, Any]) -> dict[str, Any]:
+    """What the noun's file says, without where it lies on this disk."""
+    return {name: value for name, value in noun.items() if name not in ("folder", "name", "knobs")}
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _git(root: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20,
+                              check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()
