@@ -1,0 +1,224 @@
+"""How far can this machine's measurements be trusted? A target whose delays are known tells.
+
+Nothing here is random: schedules and service times are seeded, so a second calibration asks the same questions.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.catalog.scenario import Stage
+from harness.load.arrivals import due_times
+from harness.load.oracle import departures
+from harness.load.rig import Load, measure, target
+from harness.load.rows import Columns
+from harness.load.stock import reported_p99_ms
+
+SEED = 20
+LAG_TARGET_MS = 0.2
+RATE_TARGET = 20_000
+ORACLE_TOLERANCE = 0.01
+STALL_TOLERANCE = 0.02
+LADDER = (1_000, 2_000, 4_000, 8_000, 12_000, 16_000, 20_000, 24_000, 28_000, 32_000)
+REST: dict[str, object] = {"arrivals": "poisson", "rate": 500.0, "duration_s": 0.5}
+STALL_RATE, STALL_S, STALL_SERVICE_NS = 500.0, 1.0, 200_000
+BLOCK_NS, BLOCK_EVERY_S, BASE_LOAD = 40_000_000, 0.5, 0.7
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RatePoint:
+    """Lag (sent − due) of one generator core at a Poisson rate: medians over tries, and the best try's p99."""
+
+    rate: float
+    lag_p50_ms: float
+    lag_p99_ms: float
+    lag_p999_ms: float
+    best_lag_p99_ms: float
+    latency_p50_ms: float
+    latency_p99_ms: float
+    errors: int
+
+
+@dataclass(frozen=True)
+class OraclePoint:
+    """Measured against the exact delay of every request, at one rate; errors are (measured − truth) ÷ truth."""
+
+    rate: float
+    n: int
+    truth_p99_ms: float
+    p99_ms: float
+    p99_error: float
+    truth_p999_ms: float
+    p999_ms: float
+    p999_error: float
+    lag_p99_ms: float
+
+
+@dataclass(frozen=True)
+class StallPoint:
+    """The p99 that an instrument reports over a stall of the server, beside the truth."""
+
+    instrument: str
+    truth_p99_ms: float
+    p99_ms: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Everything that was measured, and whether each target of docs/design.md is met (`met`).
+
+    `rate_per_core` is the highest rate whose lag p99 is at most 0.2 ms in the median try, `best_rate_per_core` in any
+    try; 0 when none is. `floor_p50_ms` is the latency of an empty queue at 500 requests a second.
+    """
+
+    rate_per_core: float
+    best_rate_per_core: float
+    floor_p50_ms: float
+    floor_p99_ms: float
+    rates: tuple[RatePoint, ...]
+    oracle: tuple[OraclePoint, ...]
+    stalls: tuple[StallPoint, ...]
+    target_late_p99_us: float
+    realtime: bool
+    shared_cpu: bool
+    hiccup_ms: float
+    met: dict[str, bool]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain lists, dicts and numbers, for JSON."""
+        return asdict(self)
+
+
+def calibrate(load_cpus: Sequence[int], target_cpus: Sequence[int], quick: bool, say: Say) -> Calibration:
+    """Measures in about half a minute (`quick`) or two and a half, one generator process on the last load CPU against
+    a target on the first target CPU. Raises RunFailedError."""
+    cpu, server = load_cpus[-1], target_cpus[0]
+    with tempfile.TemporaryDirectory(prefix="tailrace-calibrate-") as name:
+        folder = Path(name)
+        say("how fast can one core send on time?")
+        rates, floor, said = _ladder(cpu, server, folder, quick)
+        say("does it report what a known queue does?")
+        oracle, late_us = _against_oracle(cpu, server, folder, quick)
+        say("does it see a stall of one second?")
+        stalls = [_stall(cpu, server, folder, quick)]
+        kinds: tuple[Literal["Fast", "Plain"], ...] = ("Fast",) if quick else ("Fast", "Plain")
+        for kind in kinds:
+            say(f"what does stock Locust ({kind}HttpUser) see?" if kind == "Fast" else "and its HttpUser?")
+            stalls.append(_stock(kind, cpu, server, folder, quick))
+    best = max((point.rate for point in rates if point.best_lag_p99_ms <= LAG_TARGET_MS), default=0.0)
+    median = max((point.rate for point in rates if point.lag_p99_ms <= LAG_TARGET_MS), default=0.0)
+    met = {"rate": median >= RATE_TARGET, "stall": abs(stalls[0].error) <= STALL_TOLERANCE,
+           "oracle": all(max(abs(p.p99_error), abs(p.p999_error)) <= ORACLE_TOLERANCE for p in oracle)}
+    return Calibration(median, best, *floor, rates, oracle, tuple(stalls), late_us, bool(said["realtime"]),
+                       cpu == server, float(said["hiccup_ms"]), met)
+
+
+def _ladder(cpu: int, server: int, folder: Path, quick: bool) -> tuple[tuple[RatePoint, ...], tuple[float, float],
+                                                                       dict[str, Any]]:
+    """Every rate of the ladder in rising order, `tries` times, with a rest after each climb."""
+    tries, duration_s = (2, 0.3) if quick else (4, 1.0)
+    climb = [{"arrivals": "poisson", "rate": float(rate), "duration_s": duration_s} for rate in LADDER]
+    with target(server) as running:
+        rows, said, _ = measure(Load([*climb, REST] * tries, [b"0"], 1.0, SEED), running.port, cpu, folder)
+    step = len(LADDER) + 1
+    points = tuple(_rate_point(float(rate), [_stage(rows, at + step * k) for k in range(tries)])
+                   for at, rate in enumerate(LADDER))
+    floors = [_quantiles_ms(_latency_ns(_stage(rows, len(LADDER) + step * k)), 0.5, 0.99) for k in range(tries)]
+    return points, (min(f[0] for f in floors), min(f[1] for f in floors)), said
+
+
+def _rate_point(rate: float, tries: list[Columns]) -> RatePoint:
+    lags = np.array([_quantiles_ms(_lag_ns(part), 0.5, 0.99, 0.999) for part in tries])
+    latencies = np.array([_quantiles_ms(_latency_ns(part), 0.5, 0.99) for part in tries])
+    errors = sum(int((part["error"] != "").sum()) for part in tries)
+    p50, p99, p999 = np.median(lags, axis=0).tolist()
+    latency_p50, latency_p99 = np.median(latencies, axis=0).tolist()
+    return RatePoint(rate, p50, p99, p999, float(lags[:, 1].min()), latency_p50, latency_p99, errors)
+
+
+def _against_oracle(cpu: int, server: int, folder: Path, quick: bool) -> tuple[tuple[OraclePoint, ...], float]:
+    """Falling rates in one run through one queue, whose every departure Lindley's recursion gives from the schedule."""
+    rates, duration_s = ((16_000, 4_000, 500), 1.5) if quick else ((16_000, 8_000, 4_000, 2_000, 1_000, 500), 6.0)
+    stages = [{"arrivals": "poisson", "rate": float(rate), "duration_s": duration_s} for rate in rates]
+    due_ns, stage = due_times([Stage.model_validate(s) for s in stages], SEED, 1.0)
+    service_ns = service_times_ns(np.array([*rates, rates[0]], np.float64)[stage], SEED)
+    truth_ns = departures(due_ns, service_ns) - due_ns
+    with target(server) as running:
+        bodies = [b"%d" % each for each in service_ns.tolist()]
+        rows, _, _ = measure(Load(stages, bodies, 1.0, SEED), running.port, cpu, folder)
+    points = []
+    for index, rate in enumerate(rates):
+        mine = _stage(rows, index)
+        true = _quantiles_ms(truth_ns[stage == index], 0.99, 0.999)
+        seen = _quantiles_ms(_latency_ns(mine), 0.99, 0.999)
+        points.append(OraclePoint(float(rate), len(mine["seq"]), true[0], seen[0], seen[0] / true[0] - 1, true[1],
+                                  seen[1], seen[1] / true[1] - 1, _quantiles_ms(_lag_ns(mine), 0.99)[0]))
+    return tuple(points[::-1]), float(running.told["late_p99_us"])
+
+
+def service_times_ns(rate: NDArray[np.float64], seed: int) -> NDArray[np.int64]:
+    """Service times for requests at `rate` (per row): exponential at 70 % utilisation, and every half second a request
+    that takes 40 ms, so that p99 is tens of ms at any rate and 1 % of it is more than the clock's noise."""
+    usual = np.random.default_rng([seed, 2]).exponential(BASE_LOAD / rate * 1e9).astype(np.int64)
+    per_block = np.maximum(1, np.rint(rate * BLOCK_EVERY_S)).astype(np.int64)
+    change = np.flatnonzero(np.diff(rate, prepend=rate[:1]))
+    start = np.zeros(len(rate), np.int64)
+    start[change] = change
+    position = np.arange(len(rate)) - np.maximum.accumulate(start)
+    return usual + np.where(position % per_block == per_block // 4, BLOCK_NS, 0)
+
+
+def _stall(cpu: int, server: int, folder: Path, quick: bool) -> StallPoint:
+    duration_s = 4.0 if quick else 20.0
+    stages = [{"arrivals": "constant", "rate": STALL_RATE, "duration_s": duration_s}]
+    with target(server, stall_after_s=duration_s / 4 + 0.5, stall_s=STALL_S) as running:
+        rows, _, t0_ns = measure(Load(stages, [b"%d" % STALL_SERVICE_NS], 0.5, SEED), running.port, cpu, folder)
+    truth = _stall_truth_ms(rows["due_ns"], rows["stage"] >= 0, running.told["stall_from_ns"] - t0_ns)
+    seen = _quantiles_ms(_latency_ns(_stage(rows, 0)), 0.99)[0]
+    return StallPoint("tailrace", truth, seen, seen / truth - 1)
+
+
+def _stock(kind: Literal["Fast", "Plain"], cpu: int, server: int, folder: Path, quick: bool) -> StallPoint:
+    """Stock Locust under the same stall; the truth is what requests sent at its rate, waiting for nobody, see."""
+    duration_s = 4 if quick else 20
+    with target(server, stall_after_s=duration_s / 4, stall_s=STALL_S) as running:
+        seen = reported_p99_ms(kind, running.port, cpu, STALL_RATE, duration_s=duration_s, folder=folder)
+    due_ns, stage = due_times([Stage(arrivals="constant", rate=STALL_RATE, duration_s=duration_s)], SEED, 0.0)
+    truth = _stall_truth_ms(due_ns, stage >= 0, round(duration_s / 4 * 1e9))
+    name = "Locust FastHttpUser" if kind == "Fast" else "Locust HttpUser"
+    return StallPoint(name, truth, seen, seen / truth - 1)
+
+
+def _stall_truth_ms(due_ns: NDArray[np.int64], counted: NDArray[np.bool_], stall_from_ns: int) -> float:
+    left = departures(due_ns, np.full(len(due_ns), STALL_SERVICE_NS), stall_from_ns, round(STALL_S * 1e9))
+    return _quantiles_ms((left - due_ns)[counted], 0.99)[0]
+
+
+def _stage(rows: Columns, index: int) -> Columns:
+    mask = rows["stage"] == index
+    return {name: column[mask] for name, column in rows.items()}
+
+
+def _latency_ns(rows: Columns) -> NDArray[np.float64]:
+    """Latency from the due time; a failed request's is infinite."""
+    return np.where(rows["error"] == "", (rows["done_ns"] - rows["due_ns"]).astype(np.float64), np.inf)
+
+
+def _lag_ns(rows: Columns) -> NDArray[np.int64]:
+    sent = rows["sent_ns"] > -(1 << 61)
+    return np.asarray((rows["sent_ns"] - rows["due_ns"])[sent])
+
+
+def _quantiles_ms(values_ns: NDArray[Any], *shares: float) -> list[float]:
+    """Order statistics (nearest rank) in ms; infinite where there is no value."""
+    if not len(values_ns):
+        return [float("inf")] * len(shares)
+    return [float(q) / 1e6 for q in np.quantile(values_ns, shares, method="inverted_cdf")]
