@@ -87,8 +87,9 @@ def main() -> None:
     os.register_at_fork(after_in_child=apart)
     api = Served(max_batch_size=int(os.environ["KNOB_MAX_BATCH"]), loop=BatchedLoop(),
                  batch_timeout=float(os.environ["KNOB_MAX_WAIT_MS"]) / 1e3)
-    server = litserve.LitServer(api, accelerator=os.environ["DEVICE"], workers_per_device=int(os.environ["KNOB_WORKERS"]),
-                                timeout=float(os.environ["KNOB_TIMEOUT_S"]), healthcheck_path="/healthz",
+    server = litserve.LitServer(api, accelerator=os.environ["DEVICE"], healthcheck_path="/healthz",
+                                workers_per_device=int(os.environ["KNOB_WORKERS"]),
+                                timeout=float(os.environ["KNOB_TIMEOUT_S"]),
                                 max_payload_size=BODY_LIMIT, disable_openapi_url=True, restart_workers=True)
     server.uvicorn_graceful_timeout = STOP_S
     try:
