@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-# ruff: noqa: PLC0415, B008
+# ruff: noqa: PLC0415
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-                  help="Race serving setups under open-loop load, and learn which to run, how sure that is, and what it costs.")
+                  help="Race serving setups under open-loop load; learn which to run, how sure that is, what it costs.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
 Results = Annotated[Path, typer.Option(help="Folder of the records.")]
@@ -22,9 +22,9 @@ Names = list[str] | None
 @app.command("list")
 def list_(json: Json = False) -> None:
     """What there is to race: setups, workloads, scenarios and plans."""
-    from harness.cli import show
+    from harness.cli import look
 
-    show.catalog(json)
+    look.catalog(json)
 
 
 @app.command()
@@ -33,10 +33,10 @@ def prepare(
     setup: Annotated[Names, typer.Option(help="Build these setups' environments only.")] = None,
 ) -> None:
     """Make models, payload code and environments ready once; afterwards everything runs offline."""
-    from harness.cli import show
+    from harness.cli import look
     from harness.cli.ask import names
 
-    show.prepare(names(workload), names(setup))
+    look.prepare(names(workload), names(setup))
 
 
 @app.command()
@@ -46,9 +46,9 @@ def check(
     json: Json = False,
 ) -> None:
     """Start a setup and prove its contract, point by point; exits 99 when a point fails."""
-    from harness.cli import show
+    from harness.cli import prove
 
-    raise typer.Exit(show.check(setup, workload, json))
+    raise typer.Exit(prove.check(setup, workload, json))
 
 
 @app.command()
@@ -85,9 +85,9 @@ def calibrate(
     json: Json = False,
 ) -> None:
     """Show how far measurement can be trusted on this machine, against a target whose delays are known."""
-    from harness.cli import show
+    from harness.cli import calibration
 
-    show.calibrate(quick, json)
+    calibration.calibrate(quick, json)
 
 
 @app.command()
@@ -100,9 +100,9 @@ def report(
     price: Prices = None,
 ) -> None:
     """Write notebook.ipynb (executed), report.html, report.md, summary.json and junit.xml."""
-    from harness.cli import show
+    from harness.cli import findings
 
-    raise typer.Exit(show.report(results, out, plan, baseline, price or [], gate))
+    raise typer.Exit(findings.report(results, out, plan, baseline, price or [], gate))
 
 
 @app.command()
@@ -115,9 +115,9 @@ def compare(
     json: Json = False,
 ) -> None:
     """Compare setups in the manner of benchstat; `~` stands where nothing can be told."""
-    from harness.cli import show
+    from harness.cli import findings
 
-    show.compare(results, baseline, plan, price or [], force, json)
+    findings.compare(results, baseline, plan, price or [], force, json)
 
 
 @app.command()
@@ -127,6 +127,6 @@ def verify(
     json: Json = False,
 ) -> None:
     """Prove that a run's record is whole and unaltered; exits 111 when it is not."""
-    from harness.cli import show
+    from harness.cli import look
 
-    raise typer.Exit(show.verify(run, results, json))
+    raise typer.Exit(look.verify(run, results, json))

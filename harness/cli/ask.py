@@ -56,7 +56,8 @@ def named_plan(catalog: Catalog, name: str, setups: list[str], workloads: list[s
                 "knobs": {s: k for s, k in race.knobs.items() if not setups or s in setups}})
              for race in plan.race if not workloads or race.workload in workloads]
     given = {key: value for key, value in changes.items() if value is not None}
-    return validate(Plan, {**plan.model_dump(), **given, "race": [race for race in races if race.setups]}, f"plan {name}")
+    races = [race for race in races if race.setups]
+    return validate(Plan, {**plan.model_dump(), **given, "race": races}, f"plan {name}")
 
 
 def asked_plan(catalog: Catalog, setups: list[str], workloads: list[str], scenario: str | None, loads: list[float],

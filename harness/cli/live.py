@@ -53,7 +53,8 @@ class LiveView:
             self.console.print(f"{self.title}: {self.total} runs", markup=False, highlight=False)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
         if self.live:
             self.live.__exit__(kind, error, trace)
 

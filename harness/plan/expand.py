@@ -7,7 +7,7 @@ every setup meets the same seed, hence the same schedule and payloads (common ra
 
 import hashlib
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from harness.catalog.discover import Catalog
@@ -17,10 +17,13 @@ from harness.catalog.toml import nearest
 from harness.errors import TailraceError
 from harness.plan.attempt import Attempt
 
+Content = Mapping[str, str]
+
 
 @dataclass(frozen=True)
 class Key:
-    """What makes an attempt the same measurement as a recorded run."""
+    """What makes an attempt the same measurement as a recorded run: the cell, the seed, and the content hashes of
+    setup, workload, lock and scenario."""
 
     setup: str
     workload: str
@@ -29,6 +32,7 @@ class Key:
     repetition: int
     knobs: tuple[tuple[str, Knob], ...]
     seed: int
+    content: tuple[tuple[str, str], ...]
 
 
 def expand(plan: Plan, catalog: Catalog, server_cores: int) -> list[Attempt]:
@@ -48,15 +52,15 @@ def expand(plan: Plan, catalog: Catalog, server_cores: int) -> list[Attempt]:
     return attempts
 
 
-def missing(attempts: Iterable[Attempt], done: Mapping[Key, str]) -> list[Attempt]:
-    """The attempts that no run in `done` (key to run id) has measured yet, order kept."""
-    return [attempt for attempt in attempts if key(attempt) not in done]
+def missing(attempts: Iterable[Attempt], done: Collection[Key], content: Callable[[Attempt], Content]) -> list[Attempt]:
+    """The attempts that no key in `done` has measured yet, order kept; `content` gives an attempt's hashes."""
+    return [attempt for attempt in attempts if key(attempt, content(attempt)) not in done]
 
 
-def key(attempt: Attempt) -> Key:
+def key(attempt: Attempt, content: Content) -> Key:
     """The attempt's identity for resuming."""
     return Key(attempt.setup.name, attempt.workload.name, attempt.scenario.name, attempt.load, attempt.repetition,
-               tuple(sorted(attempt.knobs.items())), attempt.seed)
+               tuple(sorted(attempt.knobs.items())), attempt.seed, tuple(sorted(content.items())))
 
 
 def _seed(plan_seed: int, cell: Attempt, repetition: int) -> int:

@@ -33,7 +33,7 @@ def describe(attempt: Attempt, bench: "Bench", writer: RunWriter, outcome: "Outc
         baseline=attempt.baseline, knobs=dict(attempt.knobs), scenario_resolved=scenario.model_dump(mode="json"),
         setup_facts=_facts(setup.model_dump(mode="json")), workload_facts=_facts(workload.model_dump(mode="json")),
         seeds={"attempt": attempt.seed, "scenario": scenario.seed}, server_cpus=list(bench.cores.server),
-        load_cpus=list(bench.cores.load), hashes=_hashes(attempt, bench),
+        load_cpus=list(bench.cores.load), hashes={**content(attempt), "harness": bench.harness_hash},
         versions=versions(outcome.environment.folder if outcome.environment else None), git=dict(bench.git),
         facts=dict(outcome.facts))
 
@@ -61,12 +61,13 @@ def harness_hash() -> str:
     return hash_paths([Path(harness.__file__).parent])
 
 
-def _hashes(attempt: Attempt, bench: "Bench") -> dict[str, str]:
+def content(attempt: Attempt) -> dict[str, str]:
+    """Content hashes of what the attempt measures."""
     locks = [lock for lock in (attempt.workload.lock, attempt.setup.lock) if lock.is_file()]
     return {
         "setup": hash_paths([folder for folder in attempt.setup.code if folder.is_dir()]),
         "workload": hash_paths([attempt.workload.folder]), "lock": hash_paths(locks),
-        "scenario": hash_paths([], attempt.scenario.model_dump_json()), "harness": bench.harness_hash,
+        "scenario": hash_paths([], attempt.scenario.model_dump_json()),
     }
 
 

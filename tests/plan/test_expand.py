@@ -7,6 +7,7 @@ import pytest
 from harness.catalog.discover import Catalog
 from harness.catalog.plan import Plan, Race
 from harness.errors import TailraceError
+from harness.plan.attempt import Attempt
 from harness.plan.expand import expand, key, missing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,7 +16,8 @@ SETUPS = ("fastapi", "flask")
 
 def plan(**changes: object) -> Plan:
     race = Race(workload="fraud", setups=SETUPS, scenario="fraud-steady", loads=(1.0, 2.0))
-    return Plan.model_validate({"name": "p", "title": "t", "question": "q", "repetitions": 4, "race": (race,), **changes})
+    return Plan.model_validate({"name": "p", "title": "t", "question": "q", "repetitions": 4, "race": (race,),
+                                **changes})
 
 
 def test_every_cell_once_in_every_block() -> None:
@@ -48,20 +50,26 @@ def test_rates_are_resolved_for_cores_and_load() -> None:
     assert rates[1.0] == 3 * Catalog(ROOT).scenario("fraud-steady").stage[0].rate_per_core
 
 
+def same(_attempt: Attempt) -> dict[str, str]:
+    return {"setup": "1"}
+
+
 def test_resume_leaves_only_what_is_missing() -> None:
     attempts = expand(plan(), Catalog(ROOT), 3)
-    done = {key(a): "run" for a in attempts[:5]}
-    assert missing(attempts, done) == attempts[5:]
+    done = {key(a, same(a)) for a in attempts[:5]}
+    assert missing(attempts, done, same) == attempts[5:]
     longer = expand(plan(repetitions=5), Catalog(ROOT), 3)
-    assert {a.repetition for a in missing(longer, {key(a): "run" for a in attempts})} == {4}
+    assert {a.repetition for a in missing(longer, {key(a, same(a)) for a in attempts}, same)} == {4}
 
 
-def test_another_knob_is_another_measurement() -> None:
+def test_another_knob_or_other_code_is_another_measurement() -> None:
     race = Race(workload="fraud", setups=SETUPS, scenario="fraud-steady", knobs={"flask": {"workers": 2}})
     changed = expand(plan(race=(race,)), Catalog(ROOT), 3)
     plain = expand(plan(race=(race.model_copy(update={"knobs": {}}),)), Catalog(ROOT), 3)
-    left = missing(changed, {key(a): "run" for a in plain})
-    assert {a.setup.name for a in left} == {"flask"}
+    done = {key(a, same(a)) for a in plain}
+    assert {a.setup.name for a in missing(changed, done, same)} == {"flask"}
+    assert {a.setup.name for a in missing(plain, done, lambda a: {"setup": "2" if a.setup.name == "fastapi" else "1"})
+            } == {"fastapi"}
 
 
 @pytest.mark.parametrize(("knobs", "expected"), [

@@ -1,0 +1,70 @@
+"""`tailrace list`, `prepare` and `verify`."""
+
+from pathlib import Path
+
+from rich.table import Table
+
+from harness.catalog.discover import find_catalog
+from harness.cli.show import dump, screen
+from harness.errors import Exit, UsageError
+from harness.record.verify import verify as problems_of
+from harness.run.environments import environment
+from harness.run.prepare import prepare as prepare_workload
+
+
+def catalog(as_json: bool) -> None:
+    """Setups, workloads, scenarios and plans."""
+    found = find_catalog()
+    setups = [found.setup(name) for name in found.setup_names()]
+    workloads = [found.workload(name) for name in found.workload_names()]
+    scenarios = [found.scenario(name) for name in found.scenario_names()]
+    plans = [found.plan(name) for name in found.plan_names()]
+    if as_json:
+        dump({"setups": [setup.model_dump(mode="json", exclude={"folder"}) for setup in setups],
+              "workloads": [workload.model_dump(mode="json", exclude={"folder"}) for workload in workloads],
+              "scenarios": [scenario.model_dump(mode="json") for scenario in scenarios],
+              "plans": [plan.model_dump(mode="json") for plan in plans]})
+        return
+    rows: list[tuple[str, list[tuple[str, str, str]]]] = [
+        ("Setups", [(s.name, s.tier, s.title) for s in setups]),
+        ("Workloads", [(w.name, w.modality, w.title) for w in workloads]),
+        ("Scenarios", [(s.name, f"{s.duration_s:g} s", s.title) for s in scenarios]),
+        ("Plans", [(p.name, f"{p.repetitions} repetitions", p.title) for p in plans]),
+    ]
+    for title, lines in rows:
+        table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False,
+                      padding=(0, 2))
+        for line in lines:
+            table.add_row(*line)
+        screen().print(table)
+
+
+def prepare(workloads: list[str], setups: list[str]) -> None:
+    """Models, and the environments of `setups` (of every setup when none is named)."""
+    found, out = find_catalog(), screen()
+
+    def say(line: str) -> None:
+        out.print(f"  {line}", markup=False, highlight=False)
+
+    for name in workloads or found.workload_names():
+        workload = found.workload(name)
+        made = prepare_workload(workload, say)
+        environment([workload.lock], say)
+        out.print(f"{name}: ready in {made.folder}", markup=False, highlight=False)
+        for setup in [found.setup(one) for one in setups or found.setup_names()]:
+            if workload.name not in setup.limits:
+                environment([workload.lock, setup.lock], say)
+
+
+def verify(run: Path, results: Path, as_json: bool) -> int:
+    """What is wrong with a record; 111 when anything is."""
+    folder = run if run.is_dir() else next(iter(sorted(results.glob(f"*/{run.name}"))), None)
+    if folder is None:
+        raise UsageError(f"{run}: no such run below {results}", "give a run's folder, or its id and --results")
+    problems = problems_of(folder)
+    if as_json:
+        dump({"run": folder.name, "problems": problems})
+    else:
+        for line in problems or ["the record is whole and unaltered"]:
+            screen().print(f"{folder.name}: {line}", markup=False, highlight=False)
+    return Exit.INVALID if problems else Exit.OK

@@ -1,0 +1,27 @@
+"""`tailrace check`: a setup's contract, point by point."""
+
+from dataclasses import asdict
+
+from rich.table import Table
+
+from harness.catalog.discover import find_catalog
+from harness.cli.show import dump, screen
+from harness.errors import Exit
+from harness.run.conformance import check as prove
+
+
+def check(name: str, workload: str, as_json: bool) -> int:
+    """The points of a setup's contract; 99 when one fails."""
+    found = find_catalog()
+    points = prove(found.setup(name), found.workload(workload))
+    if as_json:
+        dump({"setup": name, "workload": workload, "points": [asdict(point) for point in points]})
+    else:
+        table = Table(title=f"{name} serving {workload}", title_justify="left", box=None, padding=(0, 2))
+        for head in ("point", "", "what was seen"):
+            table.add_column(head)
+        for point in points:
+            tone = {"passed": "green", "failed": "red"}.get(point.outcome, "dim")
+            table.add_row(point.code, f"[{tone}]{point.outcome}[/]", point.message)
+        screen().print(table)
+    return Exit.BROKEN_PROMISE if any(point.outcome == "failed" for point in points) else Exit.OK

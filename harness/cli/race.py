@@ -1,0 +1,107 @@
+"""`tailrace run`: a plan asked for, raced, recorded, and summed up in one table and one sentence."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from harness.analyse.model import Analysis
+from harness.catalog.discover import Catalog, find_catalog
+from harness.catalog.plan import Plan
+from harness.catalog.setup import Knob
+from harness.cli.ask import asked_plan, named_plan
+from harness.cli.findings import gate_code, plan_words
+from harness.cli.live import LiveView, name
+from harness.errors import Exit, TailraceError
+from harness.plan.expand import Key, expand, missing
+from harness.record.read import find_runs
+from harness.report.options import Options, analysed
+from harness.report.tables import text
+from harness.report.write import summary
+from harness.run.bench import this_bench
+from harness.run.provenance import content
+from harness.run.race import race as run_attempts
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to race: a named plan, perhaps narrowed, or a plan made of flags."""
+
+    plan: str | None
+    setups: list[str]
+    workloads: list[str]
+    scenario: str | None
+    loads: list[float]
+    knobs: dict[str, dict[str, Knob]]
+    repetitions: int | None
+    duration_s: float | None
+    baseline: str | None
+
+
+@dataclass(frozen=True)
+class How:
+    """How to race it, and how to end."""
+
+    resume: bool
+    dry_run: bool
+    gate: bool
+    web_port: int | None
+    prices: list[str]
+    json: bool
+
+
+def race(asked: Asked, results: Path, how: How) -> int:
+    """Races what was asked for and shows what it says. Returns the exit code; raises TailraceError."""
+    catalog = find_catalog()
+    plan = _plan(catalog, asked)
+    bench = this_bench(catalog, results, how.web_port)
+    attempts = expand(plan, catalog, len(bench.cores.server))
+    left = missing(attempts, _done(bench.folder), content) if how.resume else attempts
+    console = Console(stderr=how.json, soft_wrap=True)
+    if how.dry_run:
+        for attempt in left:
+            console.print(f"{attempt.order + 1:4} {name(attempt)}", markup=False, highlight=False)
+        return Exit.OK
+    with LiveView(console, len(left), plan.title) as view:
+        if len(left) < len(attempts):
+            view.say(f"{len(attempts) - len(left)} of {len(attempts)} runs are there already")
+        run_attempts(left, bench, view)
+    return _sum_up(plan, results, how, console)
+
+
+def _done(folder: Path) -> set[Key]:
+    """The measurements that this machine has already; a void or failed run is none."""
+    if not folder.is_dir():
+        return set()
+    return {Key(meta.setup, meta.workload, meta.scenario, meta.load, meta.repetition, tuple(sorted(meta.knobs.items())),
+                meta.seeds["attempt"], tuple(sorted((k, v) for k, v in meta.hashes.items() if k != "harness")))
+            for meta in (run.meta for run in find_runs(folder).runs) if meta.status in ("ok", "skipped")}
+
+
+def _plan(catalog: Catalog, asked: Asked) -> Plan:
+    changes = {"repetitions": asked.repetitions, "duration_s": asked.duration_s, "baseline": asked.baseline}
+    if asked.plan is None:
+        return asked_plan(catalog, asked.setups, asked.workloads, asked.scenario, asked.loads, asked.knobs, **changes)
+    if asked.scenario or asked.loads or asked.knobs:
+        raise TailraceError(f"plan {asked.plan} has scenarios, loads and knobs of its own",
+                            "leave the flag out, or name no plan")
+    return named_plan(catalog, asked.plan, asked.setups, asked.workloads, **changes)
+
+
+def _sum_up(plan: Plan, results: Path, how: How, console: Console) -> int:
+    title, question = plan_words(plan)
+    analysis = analysed(Options(str(results), plan.name, plan.baseline, tuple(how.prices), False, title, question))
+    if how.json:
+        json.dump(summary(analysis), sys.stdout, indent=1)
+        print()
+    else:
+        console.print(text(analysis))
+        console.print(analysis.sentence, markup=False, highlight=False)
+    return gate_code(analysis) if how.gate else _ran_code(analysis)
+
+
+def _ran_code(analysis: Analysis) -> int:
+    """0 when every cell was measured or could not be; 111 when a run failed."""
+    return Exit.INVALID if analysis.failed else Exit.OK
