@@ -73,7 +73,8 @@ class App:
                 entry[0].set_result(answer)
 
     async def sweep(self) -> None:
-        """Answer 504 for what has passed its deadline, for ever."""
+        """Answer 504 for what has passed its deadline, and keep the figures of the link shown, for ever."""
+        retried = self._board["retried"]
         while True:
             await asyncio.sleep(SWEEP_S)
             now_ns = time.monotonic_ns()
@@ -81,6 +82,7 @@ class App:
             self.deliver([Answer(job_id, 504, 0, 0, 0, 0, b"the deadline passed") for job_id in late])
             self._board["unanswered"] = len(self.pending)
             self._board["waiting"] = self.link.waiting
+            self._board["retried"] = retried + self.link.retried
 
     async def _predict(self, headers: Headers, receive: Receive) -> Reply:
         timeout_s = self._settings.deadline_s

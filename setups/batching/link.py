@@ -22,9 +22,14 @@ class Companion(NamedTuple):
 
 
 class FrontLink(Protocol):
-    """A front's end. `pending` holds the ids somebody still waits for; `deliver` takes the answers."""
+    """A front's end. `pending` holds the ids somebody still waits for; `deliver` takes the answers.
+    `retried` counts jobs queued again after a worker died."""
 
-    waiting: int
+    retried: int
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that no worker is known to have taken."""
 
     def __init__(self, index: int, workers: int, pending: Container[int],
                  deliver: Callable[[list[Answer]], None]) -> None: ...

@@ -47,6 +47,7 @@ class FrontLink:
         self._pending = pending
         self._deliver = deliver
         self._outbox: list[Job] = []
+        self.retried = 0
         self._sent: dict[bytes, Job] = {}
         self._entries: dict[int, bytes] = {}
         self._wake = asyncio.Event()
@@ -176,6 +177,7 @@ class FrontLink:
             if job.id in started and job.attempt >= MAX_ATTEMPTS:
                 self._deliver([Answer(job.id, 500, 0, 0, 0, 0, b"two workers died on this request")])
             else:
+                self.retried += 1
                 self.submit(job._replace(attempt=job.attempt + (job.id in started)))
 
 
@@ -188,6 +190,7 @@ class WorkerLink:
         self._client = _client(redis)
         self._entries: dict[int, bytes] = {}
         self._length = 0
+        self._make_group()
 
     def take(self, want: Want, timeout_s: float) -> list[Job]:
         """Read new entries of the stream; an empty list after the timeout, or a moment after Redis failed."""
@@ -196,8 +199,11 @@ class WorkerLink:
             found = self._client.execute_command(
                 "XREADGROUP", "GROUP", GROUP, self._name, "COUNT", count, "BLOCK", max(1, round(timeout_s * 1e3)),
                 "STREAMS", _key("jobs"), ">")
-        except (redis.ConnectionError, redis.ResponseError):
-            time.sleep(RETRY_S)     # it is away, or new and its group not yet made
+        except redis.ResponseError:     # a new Redis, which knows of no group
+            self._make_group()
+            return []
+        except redis.ConnectionError:
+            time.sleep(RETRY_S)
             return []
         jobs: list[Job] = []
         for entry, values in _rows(found):
@@ -220,6 +226,10 @@ class WorkerLink:
         pipe.execute_command("XLEN", _key("jobs"))
         with suppress(redis.ConnectionError):   # the fronts queue again what they hold
             self._length = pipe.execute()[-1]
+
+    def _make_group(self) -> None:
+        with suppress(redis.ConnectionError, redis.ResponseError):      # away; or there already
+            self._client.xgroup_create(_key("jobs"), GROUP, id="0", mkstream=True)
 
     def close(self) -> None:
         """Disconnect."""

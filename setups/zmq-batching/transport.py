@@ -39,6 +39,7 @@ class FrontLink:
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.SNDHWM, 0)
         self._socket.bind(f"ipc://front-{index}")
+        self.retried = 0
         self._queue: deque[Job] = deque()
         self._idle: dict[bytes, Want] = {}
         self._served: dict[bytes, int] = {}
@@ -69,11 +70,12 @@ class FrontLink:
         worker = name.encode()
         self._gone.add(worker)
         self._idle.pop(worker, None)
-        lost = list(self._held.pop(worker, {}).values())
+        lost = [job for job in self._held.pop(worker, {}).values() if job.id in self._pending]
         spent = [job for job in lost if job.id in started and job.attempt >= MAX_ATTEMPTS]
         self._deliver([Answer(job.id, 500, 0, 0, 0, 0, b"two workers died on this request") for job in spent])
         again = [job._replace(attempt=job.attempt + (job.id in started)) for job in lost if job not in spent]
         self._queue.extendleft(reversed(again))
+        self.retried += len(again)
         self._turn()
 
     async def close(self) -> None:

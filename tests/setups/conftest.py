@@ -1,0 +1,152 @@
+"""A setup started as a run starts it, with a workload that can misbehave."""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from harness.catalog.setup import read_setup
+from harness.run.environments import environment
+
+ROOT = Path(__file__).resolve().parents[2]
+MOODY = Path(__file__).resolve().parent / "moody"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One HTTP answer; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A running server, and requests to it."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    folder: Path
+    pool: ThreadPoolExecutor
+
+    def ask(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Reply:
+        """One request on a connection of its own. Raises OSError or HTTPException when it is lost."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+    def predict(self, item: dict[str, Any], **headers: str) -> Reply:
+        """POST one item; underscores of header names are dashes."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.ask("POST", "/predict", json.dumps(item).encode(), named)
+
+    def later(self, item: dict[str, Any], **headers: str) -> "Future[Reply]":
+        """The same in a thread."""
+        return self.pool.submit(self.predict, item, **headers)
+
+    def metric(self, name: str) -> float:
+        """One figure of /metrics."""
+        text = self.ask("GET", "/metrics").body.decode()
+        return float(next(line.split(" ")[1] for line in text.splitlines() if line.split(" ")[0] == name))
+
+    def processes(self, module: str = "") -> list[psutil.Process]:
+        """Living processes of this run, whoever their parent is: they work in its folder or were told of it."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                # Redis writes its title over its environment.
+                told = process.environ().get("TMPDIR") == str(self.folder)
+                mine = told or Path(process.cwd()).is_relative_to(self.folder)
+                if mine and process.status() != psutil.STATUS_ZOMBIE and module in " ".join(process.cmdline()):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def ready(self) -> bool:
+        """Whether the server says so."""
+        try:
+            return self.ask("GET", "/healthz").status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+
+Deploy = Callable[..., Deployment]
+
+
+def eventually(what: Callable[[], bool], seconds: float = 10.0) -> bool:
+    """Whether it becomes true in time."""
+    until_s = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > until_s:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.fixture
+def deploy(tmp_path: Path) -> Iterator[Deploy]:
+    """Starts a setup by name, with knobs; everything it left is killed after the test."""
+    with ExitStack() as stack:
+        def start(name: str, **knobs: str | int) -> Deployment:
+            setup = read_setup(ROOT / "setups" / name)
+            missing = [program for program in setup.needs.programs if shutil.which(program) is None]
+            if missing:
+                pytest.skip(f"{missing[0]} is not installed")
+            deployment = _started(name, {"workers": 2, **knobs}, tmp_path / "run")
+            stack.callback(_end, deployment)
+            assert eventually(lambda: deployment.ready() or deployment.process.poll() is not None, 60)
+            assert deployment.process.poll() is None, (tmp_path / "run" / "server.log").read_text("utf-8")
+            return deployment
+        yield start
+
+
+def _started(name: str, knobs: dict[str, str | int], folder: Path) -> Deployment:
+    setup = read_setup(ROOT / "setups" / name)
+    folder.mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    python = environment([setup.lock]).python
+    values = {**setup.knobs, **knobs}
+    paths = [setup.folder, setup.folder.parent, MOODY]
+    told = {
+        "PATH": f"{python.parent}:{os.environ['PATH']}", "PYTHONPATH": ":".join(map(str, paths)), "HOST": "127.0.0.1",
+        "PORT": str(port), "WORKLOAD": str(MOODY), "MODEL_DIR": str(MOODY), "THREADS": "1", "DEVICE": "cpu",
+        "SERVER_CORES": "2", "TMPDIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1",
+        **{f"KNOB_{knob.upper()}": str(value) for knob, value in values.items()}}
+    words = {"host": "127.0.0.1", "port": port, "python": python, **values}
+    command = [word.format(**words) for word in setup.command]
+    command[0] = shutil.which(command[0], path=told["PATH"]) or command[0]
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(command, env=told, stdout=log, stderr=log, cwd=folder, start_new_session=True)
+    return Deployment(process, port, folder, ThreadPoolExecutor(64))
+
+
+def _end(deployment: Deployment) -> None:
+    for process in deployment.processes():
+        process.send_signal(signal.SIGKILL)
+    deployment.process.wait(10)
+    deployment.pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,176 @@
+"""What the batching policy promises, for any model, queue and deadline."""
+
+import math
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+SETUPS = Path(__file__).resolve().parents[2] / "setups"
+sys.path.insert(0, str(SETUPS))
+
+from batching import policy  # noqa: E402  the path above makes it importable
+from batching.costs import SIZES, Costs, near  # noqa: E402
+from batching.job import FRONT_SHIFT, Answer, Job, pack_answers, pack_jobs, unpack_answers, unpack_jobs  # noqa: E402
+
+seconds = st.floats(1e-6, 1.0)
+lengths = st.lists(st.integers(1, 5000), min_size=1, max_size=24)
+
+
+def line(a: float, b: float, c: float) -> policy.Cost:
+    """The cost of a batch as overhead, item and padded length."""
+    return lambda n, size: a + b * n + c * n * size
+
+
+costs = st.builds(line, seconds, seconds, st.floats(0, 1e-3))
+
+
+@given(lengths, costs, st.integers(1, 32), st.data())
+def test_a_plan_runs_each_job_once_the_oldest_first(sizes: list[int], cost: policy.Cost, best: int,
+                                                    data: st.DataObject) -> None:
+    slack = data.draw(st.lists(st.floats(-1, 10), min_size=len(sizes), max_size=len(sizes)))
+    alone = data.draw(st.lists(st.booleans(), min_size=len(sizes), max_size=len(sizes)))
+    groups = policy.plan(sizes, slack, alone, cost, best, 0.05)
+    assert sorted(i for group in groups for i in group) == list(range(len(sizes)))
+    assert 0 in groups[0]
+    for group in groups:
+        assert len(group) <= best
+        assert len(group) == 1 or not any(alone[i] for i in group)
+        assert len(group) == 1 or cost(len(group), max(sizes[i] for i in group)) <= min(slack[i] for i in group)
+
+
+@given(lengths, costs, st.integers(1, 32))
+def test_a_plan_is_never_dearer_than_running_all_alone(sizes: list[int], cost: policy.Cost, best: int) -> None:
+    best = policy.best_size(cost, sum(sizes) / len(sizes), best, 0.05)
+    groups = policy.plan(sizes, [math.inf] * len(sizes), [False] * len(sizes), cost, best, 0.05)
+    planned = sum(cost(len(group), max(sizes[i] for i in group)) for group in groups)
+    apart = sum(cost(1, size) for size in sizes)
+    assert planned <= apart * 1.05 + 1e-12
+
+
+def test_like_lengths_run_together() -> None:
+    groups = policy.plan([10, 500, 11, 510, 9, 490], [9.0] * 6, [False] * 6, line(2e-2, 1e-4, 1e-4), 8, 0.05)
+    assert groups == [[0, 2, 4], [1, 3, 5]]
+
+
+@given(seconds, st.integers(1, 64))
+def test_a_batch_that_costs_as_much_as_its_items_is_never_built(each: float, limit: int) -> None:
+    assert policy.best_size(line(0.0, each, 0.0), 100, limit, 0.05) == 1
+
+
+@given(seconds, st.integers(2, 64))
+def test_a_batch_that_costs_no_more_than_one_item_is_built_as_large_as_it_may(each: float, limit: int) -> None:
+    best = policy.best_size(line(each, 0.0, 0.0), 100, limit, 0.01)
+    assert best >= 0.99 * limit - 1
+
+
+@given(costs, st.integers(1, 63), st.floats(0, 0.5))
+def test_more_room_never_means_a_smaller_batch(cost: policy.Cost, limit: int, gain: float) -> None:
+    assert policy.best_size(cost, 80, limit, gain) <= policy.best_size(cost, 80, limit + 1, gain)
+
+
+@given(costs, st.integers(1, 64), st.floats(0, 0.25), st.floats(0, 0.25))
+def test_asking_for_more_gain_never_means_a_bigger_batch(cost: policy.Cost, limit: int, one: float, two: float) -> None:
+    low, high = sorted((one, two))
+    each = {gain: cost(n, 80) / n for gain in (low, high) for n in [policy.best_size(cost, 80, limit, gain)]}
+    assert each[high] >= each[low] * (1 - low) * 0.999
+
+
+@given(st.integers(1, 5000), st.integers(1, 16), st.data(), seconds)
+def test_a_share_is_at_least_one_and_never_more_than_asked(queued: int, workers: int, data: st.DataObject,
+                                                          batch_s: float) -> None:
+    idle = data.draw(st.integers(1, workers))
+    best = data.draw(st.integers(1, 32))
+    most = data.draw(st.integers(best, 3 * best))
+    count = policy.share(queued, idle, workers, best, most, batch_s)
+    assert 1 <= count <= min(queued, most)
+    assert count >= min(queued, best, math.ceil(queued / idle))
+
+
+def test_idle_workers_split_what_takes_long_and_one_takes_all_that_is_short() -> None:
+    assert policy.share(6, 3, 3, 8, 8, 0.02) == 2
+    assert policy.share(6, 3, 3, 8, 8, 0.0001) == 6
+
+
+@given(st.integers(2, 32), st.booleans(), st.floats(0, 1), st.floats(0, 1e5), seconds, seconds)
+def test_a_lone_request_never_waits(best: int, others_idle: bool, busy: float, rate: float, one_s: float,
+                                    grown_s: float) -> None:
+    assert policy.wait_s(1, best, others_idle, busy, rate, one_s, grown_s, 0.01) == 0
+
+
+@given(st.integers(2, 32), st.integers(2, 32), st.floats(0, 1), st.floats(0, 1e5), seconds, seconds)
+def test_a_wait_is_bounded_and_only_where_it_pays_and_nobody_idles(taken: int, best: int, busy: float, rate: float,
+                                                                   one_s: float, grown_s: float) -> None:
+    assert policy.wait_s(taken, best, True, busy, rate, one_s, grown_s, 0.01) == 0
+    wait = policy.wait_s(taken, best, False, busy, rate, one_s, grown_s, 0.01)
+    assert 0 <= wait <= 0.01
+    if wait:
+        assert taken < best
+        assert (one_s - grown_s) * busy > wait * 0.999
+
+
+def test_a_wait_happens_where_company_is_near_and_saves_much() -> None:
+    assert policy.wait_s(3, 8, False, 0.9, 2000, 0.004, 0.0025, 0.002) == pytest.approx(0.0005)
+
+
+@given(st.floats(1e-6, 1), st.floats(1e-6, 1), st.integers(1, 64))
+def test_a_dearer_model_never_needs_more_fronts(one: float, two: float, cores: int) -> None:
+    cheap, dear = sorted((one, two))
+    assert 1 <= policy.fronts_for(dear, cores) <= policy.fronts_for(cheap, cores) <= cores
+
+
+@given(st.floats(1e-5, 1e-2), st.floats(1e-5, 1e-2), st.floats(1e-8, 1e-5))
+def test_costs_predict_sizes_never_measured(a: float, b: float, c: float) -> None:
+    true, learned = line(a, b, c), Costs()
+    learned.prime([(n, size, true(n, size)) for n in (1, 2, 4, 8) for size in (20, 100, 500)])
+    for n in (1, 3, 5, 8, 16, 32):
+        for size in (10, 60, 900):
+            assert learned.predict(n, size) == pytest.approx(true(n, size), rel=0.02)
+
+
+@given(st.floats(0.5, 2.0))
+def test_costs_follow_a_machine_that_changes(drift: float) -> None:
+    true, learned = line(1e-3, 1e-3, 1e-5), Costs()
+    learned.prime([(n, size, true(n, size)) for n in (1, 2, 4, 8) for size in (20, 100)])
+    for step in range(2000):
+        n, size = (1, 4, 8)[step % 3], (20, 100)[step % 2]
+        learned.observe(n, size, drift * true(n, size))
+    assert learned.predict(8, 60) == pytest.approx(drift * true(8, 60), rel=0.05)
+
+
+def test_one_long_pause_does_not_change_what_is_learned() -> None:
+    true, learned = line(1e-3, 1e-3, 1e-5), Costs()
+    learned.prime([(n, size, true(n, size)) for n in (1, 2, 4, 8) for size in (20, 100)])
+    learned.observe(4, 60, 100 * true(4, 60))
+    assert learned.predict(4, 60) == pytest.approx(true(4, 60), rel=0.06)
+
+
+@given(st.integers(1, 1000))
+def test_the_size_near_is_one_that_is_known(n: int) -> None:
+    assert near(n) in SIZES
+    assert near(n) <= n
+
+
+jobs = st.lists(st.builds(Job, st.integers(0, 2**53 - 1), st.integers(0, 2**62), st.integers(0, 2**62),
+                          st.integers(1, 2), st.binary(max_size=200)))
+answers = st.lists(st.builds(Answer, st.integers(0, 2**53 - 1), st.integers(200, 599), st.integers(0, 2**32 - 1),
+                             st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.integers(0, 1000),
+                             st.binary(max_size=200)))
+
+
+@given(jobs)
+def test_jobs_survive_the_wire(sent: list[Job]) -> None:
+    assert unpack_jobs(pack_jobs(sent)) == sent
+
+
+@given(answers)
+def test_answers_survive_the_wire(sent: list[Answer]) -> None:
+    assert unpack_answers(pack_answers(sent)) == sent
+
+
+def test_an_id_knows_its_front_and_fits_a_float() -> None:
+    last = (100 << FRONT_SHIFT) + 2**45
+    assert Job(last, 0, 0, 1, b"").front == 100
+    assert int(float(last)) == last
