@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.errors import TailraceError
 from harness.record import layout
 from harness.record.migrate import to_meta
-from harness.record.requests import Rows, read_chunks, read_requests, row_count
+from harness.record.requests import Rows, read_chunks, read_requests, row_count, values
 from harness.record.schema import RunMeta
 
 
@@ -48,7 +50,8 @@ class StoredRun:
         if not path.is_file():
             return {}
         table = pq.read_table(path)
-        return {name: table[name].to_numpy() for name in table.column_names}
+        return {name: np.array(table[name].to_pylist(), dtype=object) if pa.types.is_string(table[name].type)
+                else values(table[name]) for name in table.column_names}
 
     def text(self, name: str) -> str:
         """A log of the run by its file's name; "" where it has none."""
