@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from harness.analyse.model import Cell
 from harness.report import canvas, captions
@@ -27,13 +27,17 @@ def times(match: Match) -> Chart:
     shown = [cell for cell in match.cells if sum(cell.time_ms.values()) > 0]
     names = [*(part for part in PARTS if any(part in cell.time_ms for cell in shown)),
              *dict.fromkeys(part for cell in shown for part in cell.time_ms if part not in PARTS)]
-    fig, (axes,) = canvas.paper(96 + 44 * max(len(shown), 1), left=140, right=92, top=40)
+    quiet = any("model" not in cell.time_ms for cell in shown)
+    fig, (axes,) = canvas.paper(126 + 44 * max(len(shown), 1), left=140, right=150 if quiet else 84, top=72)
+    canvas.title(fig, f"Where the time goes: {match.title}")
     widest = max((sum(cell.time_ms.values()) for cell in shown), default=1.0)
     for row, cell in enumerate(shown):
         start = 0.0
         for part in names:
             start = _segment(axes, row, start, cell.time_ms.get(part, 0.0), look=_look(part), widest=widest)
-        axes.annotate(milliseconds(start), (start, row), xytext=(6, 0), textcoords="offset points", va="center")
+        told = "" if "model" in cell.time_ms else ", not told"
+        axes.annotate(f"{milliseconds(start)}{told}", (start, row), xytext=(6, 0), textcoords="offset points",
+                      va="center")
     axes.set(xlim=(0, widest), ylim=(max(len(shown), 1) - 0.4, -0.6), xlabel="mean time of an answered request (ms)")
     axes.set_yticks(range(len(shown)), [clean(cell.setup) for cell in shown])
     axes.grid(visible=False, axis="y")
@@ -68,14 +72,15 @@ def batches(match: Match, ink: Mapping[str, Ink]) -> Chart:
     """The share of requests by the size of the batch they were served in, one small panel per setup that tells it."""
     shown = [cell for cell in match.cells if any(size > 0 for size in cell.batches)]
     rows = max(1, -(-len(shown) // ACROSS))
-    fig, panels = canvas.paper(70 + 150 * rows, rows, ACROSS, sharey=True, top=30, right=12, gap=0.62)
+    fig, panels = canvas.paper(110 + 150 * rows, rows, ACROSS, sharey=True, top=66, right=12, gap=0.62)
+    canvas.title(fig, f"Batch sizes: {match.title}")
     largest = max((size for cell in shown for size in cell.batches), default=1)
     for axes, cell in zip(panels, shown, strict=False):
         sizes = sorted(size for size in cell.batches if size > 0)
         axes.bar(sizes, [100 * cell.batches[size] for size in sizes], 0.85, color=ink[cell.setup].colour)
         axes.set(xlim=(0.4, max(largest, 4) + 0.6), ylim=(0, 104))
         axes.set_title(clean(cell.setup), color=INK, weight="bold", fontsize=12.5)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=2))
+        axes.xaxis.set_major_locator(FixedLocator(_size_ticks(max(largest, 4))))
         axes.grid(visible=False, axis="x")
         axes.set_xlabel("batch size")
     for axes in panels[len(shown):]:
@@ -84,15 +89,27 @@ def batches(match: Match, ink: Mapping[str, Ink]) -> Chart:
     return Chart(f"Batches: {match.title}", canvas.svg(fig, f"Batch sizes, {match.title}"), captions.batches(match))
 
 
+def _size_ticks(largest: int) -> list[float]:
+    """1, the largest size, and between them powers of two that leave each other room."""
+    ticks = [1.0]
+    for size in (*(2**i for i in range(1, 16) if 2**i < largest), largest):
+        if size - ticks[-1] >= largest / 8:
+            ticks.append(float(size))
+    return ticks
+
+
 @canvas.styled
 def loads(climb: Sequence[Match], ink: Mapping[str, Ink]) -> Chart:
     """Goodput and p99 against offered load, one line per setup; hollow marks are measurements that are not valid."""
-    fig, (upper, lower) = canvas.paper(560, 2, sharex=True, right=150, gap=0.16)
+    fig, (upper, lower) = canvas.paper(590, 2, sharex=True, right=160, gap=0.16)
+    title = f"{climb[0].workload} · {climb[0].scenario}"
+    canvas.title(fig, f"More load: {title}")
     names = sorted({cell.setup for match in climb for cell in match.cells})
     ends: list[tuple[float, float, str]] = []
     most = max(cell.offered_rate for match in climb for cell in match.cells)
     upper.plot([0, most * 1.04], [0, most * 1.04], color=FAINT, linewidth=1.5)
-    upper.annotate("all of it", (most, most), xytext=(-8, 2), textcoords="offset points", color=QUIET, ha="right")
+    upper.annotate("all that is offered", (most, most), xytext=(-10, 0), textcoords="offset points", color=QUIET,
+                   ha="right")
     for name in names:
         cells = [cell for match in climb for cell in match.cells if cell.setup == name]
         goodput = [cell.goodput.value for cell in cells]
@@ -107,7 +124,7 @@ def loads(climb: Sequence[Match], ink: Mapping[str, Ink]) -> Chart:
     upper.set(ylabel="goodput (good answers per s)", ylim=(0, None), xlim=(0, most * 1.04))
     lower.set(ylabel="p99 (ms, log)", yscale="log", xlabel="offered load (requests per s)")
     lower.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    title = f"{climb[0].workload} · {climb[0].scenario}"
+    lower.yaxis.set_minor_locator(NullLocator())
     return Chart(f"More load: {title}", canvas.svg(fig, f"Goodput and p99 against load, {title}"),
                  captions.loads(climb))
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from harness.report.words import escaped
+from harness.report.words import clean, escaped
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,7 +69,7 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 
 
 def paper(height: float, rows: int = 1, columns: int = 1, *, sharex: bool = False, sharey: bool = False,
-          left: float = 64, right: float = 20, top: float = 26, bottom: float = 48, gap: float = 0.3,
+          left: float = 64, right: float = 20, top: float = 58, bottom: float = 48, gap: float = 0.3,
           between: float = 0.12) -> tuple[Figure, list[Axes]]:
     """A figure WIDTH px wide and its axes, row by row; margins in px. It is bound to no global state."""
     figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
@@ -78,6 +78,12 @@ def paper(height: float, rows: int = 1, columns: int = 1, *, sharex: bool = Fals
         "left": left / WIDTH, "right": 1 - right / WIDTH, "top": 1 - top / height, "bottom": bottom / height,
         "hspace": gap, "wspace": between})
     return figure, [axes for row in grid for axes in row]
+
+
+def title(figure: Figure, text: str) -> None:
+    """What the figure is about, at its top left, so that it can stand alone."""
+    height = figure.get_figheight() * 72
+    figure.text(8 / WIDTH, 1 - 17 / height, clean(text), fontsize=14, weight="bold", va="center")
 
 
 def svg(figure: Figure, label: str) -> str:

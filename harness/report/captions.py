@@ -14,13 +14,51 @@ MOVED = 1.5    # a median that moves by less between two quarters of a run is ca
 SPIKE = 5.0    # a slice's p99 this many times the usual one is called a spike
 LATE = 0.1     # a share of time spent on sending late that is worth a word
 SAID = {"model": "the model", "queue": "the queue", "wait": "waiting for batches to fill", "lag": "being sent late",
-        "connect_send": "connecting and sending", "rest": "the rest (HTTP, scheduling, what the setup does not tell)"}
+        "connect_send": "connecting and sending", "rest": "the rest (HTTP, scheduling)"}
+
+
+def lead(match: Match) -> str:
+    """The match in a line: who keeps the promise, who does not, and for whom that cannot be told."""
+    words: dict[Verdict, tuple[str, str]] = {
+        "pass": ("keeps the promise", "keep the promise"), "fail": ("breaks the promise", "break the promise"),
+        "inconclusive": ("cannot be judged yet (~)", "cannot be judged yet (~)"),
+        "invalid": ("has no valid measurement", "have no valid measurement")}
+    said = [verb([clean(cell.setup) for cell in cells], *words[verdict]) for verdict in words
+            if (cells := [cell for cell in match.cells if cell.verdict == verdict])]
+    promised = any(cell.promises for cell in match.cells)
+    verdicts = f"{', '.join(said)}." if promised else "Nothing was promised."
+    closed = any(cell.closed_loop for cell in match.cells)
+    rate = "in a closed loop" if closed else f"at {figure(match.cells[0].offered_rate)} requests/s"
+    return f"{clean(match.workload)} {rate}: {verdicts}"
+
+
+def ranking(match: Match) -> str:
+    """Whose p99 is the shortest, by how much, and who cannot be told from it."""
+    cells = match.trusted
+    if not cells:
+        return "~ There is no valid measurement, so nothing can be said about these tails."
+    best, *others = cells
+    name, lead = clean(best.setup), milliseconds(p99(best).value)
+    if not others:
+        return f"{name} is the only valid measurement: p99 {lead}{_range(best)}."
+    ratios = [(cell, match.ratio(cell, best)) for cell in others]
+    tied = [cell for cell, ratio in ratios if ratio is None]
+    slower = [_behind(cell, ratio) for cell, ratio in ratios if ratio is not None]
+    behind = listed(slower)
+    if not tied:
+        return f"{name} has the shortest tail, p99 {lead}{_range(best)}; {behind}."
+    names = listed([name, *(clean(cell.setup) for cell in tied)])
+    last = milliseconds(p99(tied[-1]).value)
+    span = lead if last == lead else f"{lead} to {last}"
+    if not slower:
+        return f"~ Inconclusive: {names} cannot be told apart at p99 ({span})."
+    return f"{names} cannot be told apart at p99 (~, {span}); against {name}, {behind}."
 
 
 def tails(match: Match) -> str:
     """Who has the shortest tail, who cannot be told from it, and who keeps the promise."""
     cells = match.trusted
-    said = [_ranking(match), *_promises(cells), *_unbounded(cells)]
+    said = [ranking(match), *_promises(cells), *_unbounded(cells)]
     failing = [f"{clean(cell.setup)} {percent(cell.error_rate)}" for cell in cells if cell.error_rate > 0]
     if failing:
         said.append(f"Failed or answered wrongly: {listed(failing)} of the requests.")
@@ -43,7 +81,11 @@ def parts(match: Match) -> str:
     if not told:
         return "~ No setup tells where its time goes."
     groups: dict[str, list[Cell]] = {}
+    silent: list[str] = []
     for cell in told:
+        if "model" not in cell.time_ms:
+            silent.append(clean(cell.setup))
+            continue
         groups.setdefault(max(cell.time_ms, key=lambda part: cell.time_ms[part]), []).append(cell)
     said = []
     for part, cells in groups.items():
@@ -51,6 +93,8 @@ def parts(match: Match) -> str:
         names = [f"{clean(cell.setup)} ({percent(share)})" for cell, share in zip(cells, shares, strict=True)]
         word = "Most of the time" if min(shares) > 0.5 else "The largest part of the time"
         said.append(f"{word} goes into {SAID.get(part, part)} in {listed(names)}.")
+    if silent:
+        said.append(f"{verb(silent, 'does not tell its parts', 'do not tell their parts')}.")
     late = [clean(cell.setup) for cell in told if cell.time_ms.get("lag", 0.0) > LATE * sum(cell.time_ms.values())]
     if late:
         said.append(f"The generator's own lateness is more than a tenth of the time for {listed(late)}: "
@@ -80,32 +124,14 @@ def loads(climb: Sequence[Match]) -> str:
         kept = [cell for cell in cells if cell.verdict == "pass"]
         stop = next((cell for cell in cells if cell.verdict != "pass"), None)
         if stop is None:
-            said.append(f"{clean(name)} keeps its promise at every load measured, up to "
+            said.append(f"{clean(name)} keeps the promise at every load measured, up to "
                         f"{figure(kept[-1].offered_rate)}/s.")
             continue
         before = [cell for cell in kept if cell.offered_rate < stop.offered_rate]
-        held = f"keeps it up to {figure(before[-1].offered_rate)}/s" if before else "keeps it at no lower load"
-        said.append(f"{clean(name)} {held}; at {figure(stop.offered_rate)}/s it {_ended(stop.verdict)}.")
+        lower = f"up to {figure(before[-1].offered_rate)}/s" if before else "at no lower load"
+        said.append(f"{clean(name)} keeps the promise {lower} and {_ended(stop.verdict)} at "
+                    f"{figure(stop.offered_rate)}/s.")
     return " ".join(said)
-
-
-def _ranking(match: Match) -> str:
-    cells = match.trusted
-    if not cells:
-        return "~ There is no valid measurement, so nothing can be said about these tails."
-    best, *others = cells
-    name, lead = clean(best.setup), milliseconds(p99(best).value)
-    if not others:
-        return f"{name} is the only valid measurement: p99 {lead}{_range(best)}."
-    ratios = [(cell, match.ratio(cell, best)) for cell in others]
-    tied = [cell for cell, ratio in ratios if ratio is None]
-    slower = [_behind(cell, ratio) for cell, ratio in ratios if ratio is not None]
-    behind = listed(slower)
-    if not tied:
-        return f"{name} has the shortest tail, p99 {lead}{_range(best)}; {behind}."
-    names = listed([name, *(clean(cell.setup) for cell in tied)])
-    open_ = f"~ Inconclusive: {names} cannot be told apart at p99 ({lead} to {milliseconds(p99(tied[-1]).value)})"
-    return f"{open_}; against {name}, {behind}." if slower else f"{open_}."
 
 
 def _behind(cell: Cell, ratio: Interval) -> str:

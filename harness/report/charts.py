@@ -13,7 +13,7 @@ from harness.report import canvas, captions
 from harness.report.canvas import BROKEN, FAINT, INK, QUIET, Chart, Ink
 from harness.report.select import Match, latency_promises, p99
 from harness.report.traces import Key, Timeline, Trace, edges_ms, key, slower, timeline
-from harness.report.words import clean, figure, milliseconds, percent
+from harness.report.words import clean, milliseconds, percent
 
 Traces = Mapping[Key, Trace]
 POINTS = 240
@@ -22,7 +22,8 @@ POINTS = 240
 @canvas.styled
 def tails(match: Match, traces: Traces, ink: Mapping[str, Ink]) -> Chart:
     """The share of requests slower than each latency, log-log, with a band over the repetitions and the promise."""
-    fig, (axes,) = canvas.paper(430, right=212, top=24)
+    fig, (axes,) = canvas.paper(460, right=212, left=88, top=60)
+    canvas.title(fig, f"Latency tails: {match.title}")
     shown = [cell for cell in match.cells if key(cell) in traces]
     deepest = max((int(traces[key(cell)].n.sum()) for cell in shown), default=1000)
     spans = [_tail(axes, traces[key(cell)], ink[cell.setup], faint=cell.verdict == "invalid") for cell in shown]
@@ -69,7 +70,7 @@ def _key_list(fig: Figure, entries: list[tuple[Cell, Ink]]) -> None:
     """Names beside the plot, the slowest on top as its curve is, each with its mark and its p99."""
     height = fig.get_figheight() * 72
     for i, (cell, ink) in enumerate(entries):
-        y = 1 - (46 + 44 * i) / height
+        y = 1 - (76 + 44 * i) / height
         x = 1 - 196 / canvas.WIDTH
         fig.text(x, y, "■", color=ink.colour, va="center")
         fig.text(x + 18 / canvas.WIDTH, y, clean(cell.setup), color=INK, va="center", weight="bold")
@@ -83,7 +84,8 @@ def over_time(match: Match, traces: Traces, ink: Mapping[str, Ink]) -> Chart:
     shown = [(cell, timeline(traces[key(cell)])) for cell in match.cells
              if key(cell) in traces and traces[key(cell)].n.sum()]
     rows = max(len(shown), 1)
-    fig, panels = canvas.paper(62 + 104 * rows, rows, sharex=True, sharey=True, right=92, top=30, bottom=48, gap=0.42)
+    fig, panels = canvas.paper(104 + 104 * rows, rows, sharex=True, sharey=True, right=52, left=80, top=64, gap=0.42)
+    canvas.title(fig, f"Latency over time: {match.title}")
     values = [line[np.isfinite(line)] for _, seen in shown for line in (seen.p50_ms, seen.p99_ms)]
     finite = np.concatenate([*values, np.array([1.0])]) if not any(len(v) for v in values) else np.concatenate(values)
     limits = (float(finite.min()) / 1.5, float(finite.max()) * 1.8)
@@ -93,7 +95,7 @@ def over_time(match: Match, traces: Traces, ink: Mapping[str, Ink]) -> Chart:
             if limits[0] < promise.limit / 1e6 < limits[1]:
                 axes.axhline(promise.limit / 1e6, color=INK, linewidth=1, linestyle=(0, (4, 3)))
     panels[-1].set_xlabel("time since the start of counted load (s)")
-    panels[len(panels) // 2].set_ylabel("latency (ms, log)")
+    fig.text(22 / canvas.WIDTH, 0.5, "latency (ms, log)", rotation=90, ha="center", va="center")
     caption = captions.over_time(match, {cell.setup: seen for cell, seen in shown})
     return Chart(f"Over time: {match.title}", canvas.svg(fig, f"Latency over time of {match.title}"), caption)
 
@@ -102,16 +104,14 @@ def _panel(axes: Axes, cell: Cell, seen: Timeline, ink: Ink, limits: tuple[float
     x = (seen.start_s + seen.end_s) / 2
     axes.set(yscale="log", ylim=limits, xlim=(0, float(seen.end_s[-1])))
     axes.set_title(clean(cell.setup), color=INK, weight="bold", pad=4)
-    single = "o" if len(x) == 1 else ""
+    single = "o" if len(x) == 1 else "None"
     for line, width, name in ((seen.p50_ms, 1.2, "p50"), (seen.p99_ms, 2.0, "p99")):
         drawn = np.where(np.isfinite(line), line, np.nan)
-        axes.plot(x, drawn, single, linestyle="-", color=ink.colour, linewidth=width,
-                  alpha=0.75 if name == "p50" else 1.0)
+        axes.plot(x, drawn, marker=single, color=ink.colour, linewidth=width, alpha=0.75 if name == "p50" else 1.0)
         last = np.flatnonzero(np.isfinite(line))
         if len(last):
-            axes.annotate(f"{name} {figure(float(line[last[-1]]), 2)}", (1, float(line[last[-1]])),
-                          xycoords=("axes fraction", "data"), xytext=(6, 0), textcoords="offset points",
-                          va="bottom" if name == "p99" else "top", color=INK, fontsize=12)
+            axes.annotate(name, (1, float(line[last[-1]])), xycoords=("axes fraction", "data"), xytext=(6, 0),
+                          textcoords="offset points", va="center", color=INK)
     wrong = seen.errors > 0
     if wrong.any():
         axes.plot(x[wrong], np.full(int(wrong.sum()), 0.9), "x", transform=axes.get_xaxis_transform(), color=BROKEN,
@@ -119,7 +119,7 @@ def _panel(axes: Axes, cell: Cell, seen: Timeline, ink: Ink, limits: tuple[float
         count, share = int(seen.errors.sum()), float(seen.errors.sum() / seen.n.sum())
         axes.annotate(f"× {count:,} failed ({percent(share)})", (1, 1), xycoords="axes fraction", xytext=(0, 4),
                       textcoords="offset points", ha="right", color=BROKEN)
-    _latency_axis(axes.yaxis, limits, most=3)
+    _latency_axis(axes.yaxis, limits, most=4)
 
 
 def _latency_axis(axis: object, span: tuple[float, float], most: int = 9) -> None:

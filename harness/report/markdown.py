@@ -1,7 +1,7 @@
 """The report as Markdown, for a pull request or a chat."""
 
 from harness.analyse.model import Analysis
-from harness.report import captions, tables, validity
+from harness.report import captions, method, tables, validity
 from harness.report.select import climbs, typical
 from harness.report.words import listed, markdown_escaped
 
@@ -39,6 +39,8 @@ def _costs(analysis: Analysis) -> list[str]:
     if not costs:
         return []
     kinds = list(dict.fromkeys(f"{cost.instance} (prices of {cost.price_date})" for cost in costs))
-    assumed = dict.fromkeys(line for cost in costs for line in cost.assumptions)
+    shared, single = method.assumptions(costs)
     return ["## Cost", f"Priced as {markdown_escaped(listed(kinds))}. Assumed:",
-            "\n".join(f"- {markdown_escaped(line)}" for line in assumed)]
+            "\n".join(f"- {markdown_escaped(line)}" for line in shared),
+            "<details><summary>Assumed for each setup and load</summary>\n",
+            "\n".join(f"- {markdown_escaped(line)}" for line in single), "</details>"]

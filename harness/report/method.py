@@ -1,8 +1,9 @@
 """How the figures came about: machine, load, versions, prices, and the runs with the command that proves each."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
-from harness.analyse.model import Analysis
+from harness.analyse.model import Analysis, Cost
 from harness.record.schema import RunMeta
 from harness.report.words import clean, escaped, figure
 
@@ -24,7 +25,7 @@ def _asked(metas: Sequence[RunMeta]) -> str:
         loads = sorted({meta.load for meta in of})
         resolved = of[0].scenario_resolved
         stages = "; then ".join(_stage(stage) for stage in resolved.get("stage", ()))
-        times = "" if loads == [1.0] else f", at {', '.join(f'×{figure(load)}' for load in loads)} of that load"
+        times = "" if loads == [1.0] else f", at {', '.join(f'×{load:g}' for load in loads)} of that load"
         repeated, raced = len({meta.repetition for meta in of}), len({meta.setup for meta in of})
         said.append(f"<li><b>{escaped(workload)}</b> under <b>{escaped(scenario)}</b>: {escaped(stages)}"
                     f"{escaped(times)}; {repeated} repetitions of {raced} setups.</li>")
@@ -40,21 +41,34 @@ def _stage(stage: Mapping[str, object]) -> str:
 
 
 def _number(value: object) -> str:
-    return figure(float(value)) if isinstance(value, int | float) else ""
+    return f"{float(value):,.6g}" if isinstance(value, int | float) else ""
 
 
 def _figures(metas: Sequence[RunMeta]) -> str:
     server, load = ({len(getattr(meta, name)) for meta in metas} for name in ("server_cpus", "load_cpus"))
     cores = f"{_span(server)} CPUs belonged to the server and {_span(load)} to the generator." if metas else ""
+    warmed = any(meta.scenario_resolved.get("warmup_s") for meta in metas)
     lines = (
         "Latency counts from the moment a request was due, not from when it was sent, so that waiting is never hidden; "
         "a failed request has infinite latency.",
-        "Every setup got the same seeded schedule and the same payloads; setups took turns in random blocks.",
+        _fairness(metas),
         "A quantile is taken over the requests of all valid repetitions together; its interval comes from leaving each "
         "repetition out in turn (jackknife). Two setups are compared by pairs of repetitions, and a difference is "
         "claimed only where its p-value, corrected for the number of comparisons, is below 5 %.",
-        "Warm-up was recorded and is not counted.", cores)
-    return f"<ul>{''.join(f'<li>{escaped(line)}</li>' for line in lines if line)}</ul>"
+        "Warm-up was recorded and is not counted." if warmed else "", cores)
+    return _list(line for line in lines if line)
+
+
+def _fairness(metas: Sequence[RunMeta]) -> str:
+    """Whether setups replayed the same seeds, and in how many blocks they took turns."""
+    seeds: dict[tuple[object, ...], set[str]] = {}
+    for meta in metas:
+        place = (meta.workload, meta.scenario, meta.load, meta.repetition)
+        seeds.setdefault(place, set()).add(str(sorted(meta.seeds.items())))
+    alike = all(len(found) == 1 for found in seeds.values())
+    said = "Within a repetition every setup got the same seeded schedule and payloads" if alike else \
+        "Setups did not all get the same seeds, so their differences hold more noise"
+    return f"{said}; setups took turns in {len({meta.block for meta in metas})} blocks."
 
 
 def _span(counts: set[int]) -> str:
@@ -67,9 +81,20 @@ def _prices(analysis: Analysis) -> str:
         return "<p>No price was given, so no cost is shown.</p>"
     kinds = dict.fromkeys(f"{clean(cost.instance)}: ${figure(cost.hourly_usd)} an hour "
                           f"(prices of {clean(cost.price_date)})" for cost in costs)
-    assumed = dict.fromkeys(line for cost in costs for line in cost.assumptions)
-    return (f"<ul>{''.join(f'<li>{escaped(kind)}</li>' for kind in kinds)}</ul><p>Assumed:</p>"
-            f"<ul>{''.join(f'<li>{escaped(line)}</li>' for line in assumed)}</ul>")
+    shared, single = assumptions(costs)
+    return (f"{_list(kinds)}<p>Assumed:</p>{_list(shared)}"
+            f"<details><summary>Assumed for each setup and load</summary>{_list(single)}</details>")
+
+
+def assumptions(costs: Sequence[Cost]) -> tuple[list[str], list[str]]:
+    """What is assumed for several cells (or for the only one), and what for one cell each."""
+    counted = Counter(line for cost in costs for line in cost.assumptions)
+    return ([line for line, n in counted.items() if n > 1 or len(costs) == 1],
+            [line for line, n in counted.items() if n == 1 and len(costs) > 1])
+
+
+def _list(lines: Iterable[str]) -> str:
+    return f"<ul>{''.join(f'<li>{escaped(line)}</li>' for line in lines)}</ul>"
 
 
 def _facts(facts: Mapping[str, object]) -> str:

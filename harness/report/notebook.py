@@ -14,12 +14,13 @@ SOURCES = Path(__file__).resolve().parents[2] / "notebooks"
 TIMEOUT_S = 600
 
 
-def execute(source: Path, environment: Mapping[str, str]) -> dict[str, Any]:
-    """The executed notebook (nbformat 4) of a py:percent source; `environment` is added to the kernel's.
+def execute(source: Path, environment: Mapping[str, str], folder: Path | None = None) -> dict[str, Any]:
+    """The executed notebook (nbformat 4) of a py:percent source; `environment` is added to the kernel's, which works
+    in `folder` (this process's where None).
 
     Raises TailraceError with the kernel's last words when a cell fails.
     """
-    import jupytext  # type: ignore[import-untyped]  # noqa: PLC0415 -- seconds of imports that only a report pays
+    import jupytext  # type: ignore[import-untyped]  # noqa: PLC0415 -- a second that only a report pays
     from jupyter_client.kernelspec import KernelSpecManager  # noqa: PLC0415
     from jupyter_client.manager import AsyncKernelManager  # noqa: PLC0415
     from nbclient import NotebookClient  # noqa: PLC0415
@@ -27,14 +28,16 @@ def execute(source: Path, environment: Mapping[str, str]) -> dict[str, Any]:
 
     notebook = jupytext.read(source, fmt="py:percent")
     with tempfile.TemporaryDirectory(prefix="tailrace-") as scratch:
-        folder = Path(scratch)
-        _write_spec(folder / "python3")
+        own = Path(scratch)
+        _write_spec(own / "python3")
         manager = AsyncKernelManager(
             kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[scratch]),
-            connection_file=str(folder / "connection.json"), transport="ipc", ip=str(folder / "ipc"))
+            connection_file=str(own / "connection.json"), transport="ipc", ip=str(own / "ipc"))
         client = NotebookClient(notebook, km=manager, timeout=TIMEOUT_S, record_timing=False)
         try:
-            client.execute(env={**os.environ, "IPYTHONDIR": str(folder / "ipython"), **environment})
+            # Without cleanup_kc a kernel whose manager was given would be left running.
+            client.execute(cwd=str(folder or Path.cwd()), cleanup_kc=True,
+                           env={**os.environ, "IPYTHONDIR": str(own / "ipython"), **environment})
         except CellExecutionError as error:
             raise TailraceError(f"{source.name}: a cell failed: {error.ename}: {error.evalue}",
                                 "run the notebook by hand to look closer") from None

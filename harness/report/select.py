@@ -47,13 +47,15 @@ class Match:
 
 
 def matches(analysis: Analysis) -> tuple[Match, ...]:
-    """Every match of the analysis, in the order in which they were planned."""
+    """Every match of the analysis: workloads and scenarios in the order in which they were planned, loads ascending."""
     keys = list(dict.fromkeys((cell.workload, cell.scenario, cell.load) for cell in analysis.cells))
+    names = list(dict.fromkeys(key[:2] for key in keys))
+    keys.sort(key=lambda key: (names.index(key[:2]), key[2]))
     found = []
     for workload, scenario, load in keys:
         cells = [cell for cell in analysis.cells
                  if (cell.workload, cell.scenario, cell.load) == (workload, scenario, load)]
-        loads = [other for *names, other in keys if names == [workload, scenario]]
+        loads = [key for key in keys if key[:2] == (workload, scenario)]
         cells.sort(key=lambda cell: (math.isnan(p99(cell).value), p99(cell).value, cell.setup))
         found.append(Match(workload, scenario, load, tuple(cells), len(loads) == 1, _p99s(analysis, cells)))
     return tuple(found)
@@ -115,6 +117,12 @@ def against(analysis: Analysis, cell: Cell, metric: str = "p99") -> Comparison |
     return next((each for each in analysis.comparisons
                  if (each.setup, each.workload, each.scenario, each.load)
                  == (cell.setup, cell.workload, cell.scenario, cell.load) and each.metric == metric), None)
+
+
+def among(analysis: Analysis, match: Match) -> list[Comparison]:
+    """The analysis's comparisons between cells of the match."""
+    place = (match.workload, match.scenario, match.load)
+    return [each for each in analysis.comparisons if (each.workload, each.scenario, each.load) == place]
 
 
 def latency_promises(cells: Sequence[Cell]) -> tuple[Promise, ...]:

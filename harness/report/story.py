@@ -12,10 +12,10 @@ from harness.analyse.model import Analysis
 from harness.analyse.words import sentence
 from harness.record.read import StoredRun, find_runs
 from harness.record.schema import RunMeta
-from harness.report import breakdown, charts, method, tables, validity
+from harness.report import breakdown, captions, charts, method, tables, validity
 from harness.report.canvas import Chart, Ink, inks
 from harness.report.options import ENVIRONMENT, Options, analysed
-from harness.report.select import climbs, matches, setups, typical
+from harness.report.select import among, climbs, setups, typical
 from harness.report.traces import Key, Trace, key, trace_cell
 from harness.report.words import clean, escaped
 
@@ -69,12 +69,14 @@ def open_results() -> Results:
 def headline(results: Results) -> Shown:
     """The question, and one sentence per workload, scenario and load."""
     analysis = results.analysis
-    said = [sentence(match.cells, [each for each in analysis.comparisons if (each.workload, each.scenario, each.load)
-                                   == (match.workload, match.scenario, match.load)]) for match in matches(analysis)]
+    grown = {(climb[0].workload, climb[0].scenario): captions.loads(climb) for climb in climbs(analysis)}
+    found = [(captions.lead(match), f"{captions.ranking(match)} {grown.get((match.workload, match.scenario), '')}",
+              sentence(match.cells, among(analysis, match))) for match in typical(analysis)]
     title, question = clean(analysis.title), clean(analysis.question)
-    items = "".join(f"<li>{escaped(line)}</li>" for line in said or [analysis.sentence])
+    items = "".join(f"<li><b>{escaped(lead)}</b> {escaped(rank)} <small>{escaped(more)}</small></li>"
+                    for lead, rank, more in found or [(analysis.sentence, "", "")])
     page = f"<h1>{escaped(title)}</h1><p class='question'>{escaped(question)}</p><ul class='found'>{items}</ul>"
-    return _html(page, "\n".join([title, question, *map(clean, said)]))
+    return _html(page, "\n".join([title, question, *(f"{lead} {rank}" for lead, rank, _ in found)]))
 
 
 def comparison(results: Results) -> Shown:
@@ -107,7 +109,7 @@ def more_load(results: Results) -> Shown:
     """What happens as the load grows, where a plan has several loads."""
     grown = climbs(results.analysis)
     if not grown:
-        said = "One load was measured for each workload: these records do not tell how goodput and latency grow with it."
+        said = "Each workload met one load: these records do not tell how goodput and latency move with it."
         return _html(f"<p class='conclusion'>{said}</p>", said)
     return _charts(breakdown.loads(climb, results.ink) for climb in grown)
 

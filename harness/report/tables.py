@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.analyse.model import Analysis, Cell, Comparison, Interval
-from harness.report.select import Match, against, bounded, matches, p99
+from harness.report.select import Match, against, among, bounded, matches, p99
 from harness.report.words import clean, escaped, figure, markdown_escaped, percent, times
 
 if TYPE_CHECKING:
@@ -91,7 +91,9 @@ def _table(analysis: Analysis, match: Match) -> Table:
     rate = f"{figure(match.cells[0].offered_rate)} requests/s offered"
     closed = ", closed loop: queueing is hidden" if any(cell.closed_loop for cell in match.cells) else ""
     title = f"{match.title}: {rate}{closed}; promise: {' and '.join(promises) or 'none'}"
-    return Table(clean(title), tuple(head), tuple(lines), tuple(_notes(lines)))
+    why = [f"{clean(each.setup)} ÷ {clean(each.baseline)}: {clean(each.note)}." for each in among(analysis, match)
+           if each.note and each.metric == "p99" and each.setup in {cell.setup for cell in match.trusted}]
+    return Table(clean(title), tuple(head), tuple(lines), (*_notes(lines), *why))
 
 
 def _line(analysis: Analysis, cell: Cell, *, costs: bool, base: str) -> Line:
@@ -120,14 +122,12 @@ def spread(interval: Interval) -> str:
 
 
 def ratio(compared: Comparison | None) -> str:
-    """`0.42× (0.38–0.47)`, or `~` with the smallest ratio that would have been seen."""
+    """`0.42× (0.38–0.47)`, or `~` with the smallest ratio that would have been seen, where there is one."""
     if compared is None:
         return "–"
     if compared.told:
         return f"{times(compared.ratio.value)} ({figure(compared.ratio.low, 2)}–{figure(compared.ratio.high, 2)})"
-    if compared.note:
-        return f"~ ({clean(compared.note)})"
-    return f"~ (≥ {times(compared.detectable)} would show)" if math.isfinite(compared.detectable) else "~"
+    return f"~ (≥ {times(compared.detectable)})" if math.isfinite(compared.detectable) else "~"
 
 
 def _absent(analysis: Analysis) -> list[tuple[str, Line]]:
@@ -141,7 +141,7 @@ def _notes(lines: Sequence[Line]) -> list[str]:
     shown = " ".join(figure for line in lines for figure in line.figures)
     signs = (("%", "±: half the 95 % interval over repetitions."),
              ("±?", "±?: too few repetitions or requests to bound the figure."),
-             ("~", "~: no difference can be told; beside it the smallest one that would have shown."),
+             ("~", "~: no difference can be told; in brackets the smallest ratio that would have shown."),
              ("∞", "∞: more requests failed than the quantile allows."))
     return [note for sign, note in signs if sign in shown]
 

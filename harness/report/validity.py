@@ -31,8 +31,8 @@ def conclusion(analysis: Analysis) -> str:
         f"{sound} of {len(runs)} runs are valid; the others are kept on disk and count in no figure of a valid cell"
     blamed = dict.fromkeys(BLAME[check.blames] for _, run in runs for check in run.checks
                            if check.severity == "invalid" and check.blames)
-    blame = f" What was found is due to {listed(list(blamed))}." if blamed else ""
-    return f"{lead}: {made:,} checks were made, and {quiet} of the runs passed every one without a remark.{blame}"
+    blame = f" What spoilt them is due to {listed(list(blamed))}." if blamed else ""
+    return f"{lead}: {made:,} checks were made, and {quiet or 'none'} of the runs passed all without a remark.{blame}"
 
 
 def accusations(analysis: Analysis) -> tuple[Accusation, ...]:

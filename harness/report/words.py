@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
                       r"|[\ufffe\uffff\ud800-\udfff]")
+_UNIT = re.compile(r"(\d) (ms|µs|s|%|×)(?![\w])")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#~!$])")
 
 
@@ -16,8 +17,8 @@ def clean(text: object) -> str:
 
 
 def escaped(text: object) -> str:
-    """`text` as HTML text or attribute value."""
-    return html.escape(clean(text), quote=True)
+    """`text` as HTML text or attribute value; a figure and its unit stay on one line."""
+    return _UNIT.sub("\\1\u00a0\\2", html.escape(clean(text), quote=True))
 
 
 def markdown_escaped(text: object) -> str:

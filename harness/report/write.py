@@ -30,10 +30,10 @@ def report(options: Options, out: Path) -> Analysis:
     The notebook reads the records by itself, in a kernel beside this process. Raises TailraceError when there is
     nothing to report, a cell of the notebook fails, or `out` cannot be written.
     """
+    analysed_beside = {ENVIRONMENT: json.dumps(asdict(options) | {"results": str(Path(options.results).resolve())})}
     with ThreadPoolExecutor(1) as beside:
+        notebook = beside.submit(execute, SOURCES / "comparison.py", analysed_beside)
         analysis = analysed(options)
-        asked = json.dumps(asdict(options) | {"results": str(Path(options.results).resolve())})
-        notebook = beside.submit(execute, SOURCES / "comparison.py", {ENVIRONMENT: asked})
         light = {"report.md": markdown(analysis).encode(), "summary.json": _json(summary(analysis)),
                  "junit.xml": junit(analysis)}
         executed = json.loads(_portable(_json(notebook.result()), options))

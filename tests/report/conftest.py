@@ -1,4 +1,4 @@
-"""Records of simulated runs, written by the record's own writer: a seeded queue per setup, so that the answer is known."""
+"""Records of simulated runs, written by the record's own writer: a seeded queue per setup; the answer is known."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -63,17 +63,18 @@ def _write_race(results: Path, asked: Race) -> None:
     write_machine(results, MACHINE, {"cpu": "Simulated CPU", "cpus": 4, "memory_gb": 16, "kernel": "6.1"})
     for repetition in range(asked.repetitions):
         for order, (name, setup) in enumerate(asked.setups.items()):
-            _write_run(results / MACHINE, asked, name, setup, repetition, order)
+            _write_run(results / MACHINE, asked, name, setup, repetition=repetition, order=order)
 
 
-def _write_run(machine: Path, asked: Race, name: str, setup: Simulated, repetition: int, order: int) -> None:
+def _write_run(machine: Path, asked: Race, name: str, setup: Simulated, *, repetition: int, order: int) -> None:
     scenario = f"{asked.workload}-steady"
     with RunWriter(machine, setup=name, workload=asked.workload, scenario=scenario, load=asked.load,
                    repetition=repetition) as writer:
         rows = _rows(asked, name, setup, repetition)
         if setup.status == "ok":
             writer.write_requests(rows)
-        writer.finish(_meta(writer.run_id, asked, name, setup, repetition, order, len(rows["seq"])))
+        writer.finish(_meta(writer.run_id, asked, name, setup, repetition=repetition, order=order,
+                            n=len(rows["seq"])))
 
 
 def _rows(asked: Race, name: str, setup: Simulated, repetition: int) -> dict[str, np.ndarray[Any, Any]]:
@@ -110,7 +111,7 @@ def _poisson(rng: np.random.Generator, rate: float, seconds: float) -> np.ndarra
     return np.sort(rng.uniform(0, seconds, round(rate * seconds))) * 1e9
 
 
-def _meta(run_id: str, asked: Race, name: str, setup: Simulated, repetition: int, order: int, n: int) -> RunMeta:
+def _meta(run_id: str, asked: Race, name: str, setup: Simulated, *, repetition: int, order: int, n: int) -> RunMeta:
     stage = {"arrivals": "closed", "users": 4, "duration_s": asked.seconds} if asked.closed else \
         {"arrivals": "poisson", "rate": asked.rate * asked.load, "duration_s": asked.seconds}
     scenario = {"name": f"{asked.workload}-steady", "title": "Everyday load", "question": "Is it served?", "seed": 7,
