@@ -23,6 +23,7 @@ NEEDED = ("seq", "stage", "due_ns", "sent_ns", "done_ns", "status", "error", "by
 NS_PER_MS = 1e6
 MOST_IN_FLIGHT = 4000  # connections a generator process opens at most (harness/load/engine.py)
 CROWDED = 0.95
+INSTANTS = 1000
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,26 @@ class Rows:
         return ((self.sent_ns - self.due_ns)[self.sent] / NS_PER_MS).astype(np.float32)
 
     @cached_property
+    def whole(self) -> Flags:
+        """Which requests have both a time of sending and one of ending."""
+        return np.asarray(self.sent & (self.done_ns != ABSENT))
+
+    @cached_property
+    def in_flight(self) -> NDArray[np.int64]:
+        """Requests out and unanswered at INSTANTS evenly spaced moments from the first sending to the last ending."""
+        sent, done = self.sent_ns[self.whole], self.done_ns[self.whole]
+        if not len(sent):
+            return np.zeros(INSTANTS, dtype=np.int64)
+        start = int(sent.min())
+        per_ns = INSTANTS / max(int(done.max()) - start, 1)
+        begun, ended = (np.bincount(((times - start) * per_ns).astype(np.int64), minlength=INSTANTS + 1)
+                        for times in (sent, done))
+        return np.asarray(np.cumsum(begun[:INSTANTS] - ended[:INSTANTS]))
+
     def held(self) -> NDArray[np.int64]:
         """How many requests were out and unanswered when each became due."""
-        whole = self.sent & (self.done_ns != ABSENT)
-        return np.asarray(np.searchsorted(np.sort(self.sent_ns[whole]), self.due_ns)
-                          - np.searchsorted(np.sort(self.done_ns[whole]), self.due_ns))
+        sent, done = np.sort(self.sent_ns[self.whole]), np.sort(self.done_ns[self.whole])
+        return np.asarray(np.searchsorted(sent, self.due_ns) - np.searchsorted(done, self.due_ns))
 
     @cached_property
     def wrong_share(self) -> float:
@@ -113,7 +129,9 @@ class RunView:
         """Which requests became due while the setup held nearly as many as the generators have connections: what
         happens to those is the setup's doing."""
         most = sum(int(each.get("most_connections", MOST_IN_FLIGHT)) for each in self.generators) or MOST_IN_FLIGHT
-        return np.asarray(self.rows.held >= CROWDED * most)
+        if self.rows.in_flight.max() < CROWDED * most / 2:
+            return np.zeros(len(self.rows), dtype=np.bool_)
+        return np.asarray(self.rows.held() >= CROWDED * most)
 
     @property
     def generators(self) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ def sentence(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> str:
 def _match(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> str:
     first = cells[0]
     promise = " and ".join(each.text for each in first.promises) or "what was promised (nothing)"
-    load = "in a closed loop" if first.closed_loop else f"at {first.offered_rate:.3g} req/s"
+    load = "in a closed loop" if first.closed_loop else f"at {_rate(first.offered_rate)} req/s"
     by = {verdict: sorted((cell for cell in cells if cell.verdict == verdict), key=_p99)
           for verdict in ("pass", "fail", "inconclusive", "invalid")}
     parts = []
@@ -59,6 +59,10 @@ def _compared(each: Comparison) -> str:
         return ""
     return (f"{each.setup}'s p99 is {each.ratio.value:.2g} times {each.baseline}'s "
             f"({each.ratio.low:.2g} to {each.ratio.high:.2g})")
+
+
+def _rate(per_s: float) -> str:
+    return f"{per_s:,.0f}" if per_s >= 100 else f"{per_s:.3g}"
 
 
 def _names(cells: Sequence[Cell]) -> str:
