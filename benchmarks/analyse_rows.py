@@ -143,7 +143,8 @@ def main() -> int:
     else:
         for name, step in found.items():
             print(f"{name:8} {step['seconds']:6.2f} s {step['peak_mib']:6.0f} MiB   {step['said'][:100]}")
-        print(f"{options.rows:,} rows: {'kept' if kept else 'BROKEN'} (limits {LIMIT_S:g} s in all, {LIMIT_MIB:g} MiB each)")
+        print(f"{options.rows:,} rows, {total:.1f} s: {'kept' if kept else 'BROKEN'} "
+              f"(limits {LIMIT_S:g} s in all, {LIMIT_MIB:g} MiB each)")
     return 0 if kept else 1
 
 
