@@ -1,7 +1,6 @@
 """One run, end to end: whatever happens, a record is left and nothing keeps running."""
 
 import math
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,7 +25,7 @@ from harness.run.environments import Environment, environment
 from harness.run.exchange import FAILURES, HOST, exchange
 from harness.run.generators import Generators
 from harness.run.generators import Progress as Progress  # noqa: PLC0414 -- watchers import it from here
-from harness.run.launch import Place, server_command
+from harness.run.launch import Place, scratch_folder, server_command
 from harness.run.machine import lacking
 from harness.run.probes import INTERVAL_S, Probes
 from harness.run.process import Server, Stopped
@@ -37,7 +36,6 @@ from harness.run.sockets import free_port
 JUDGED_RIGHT, JUDGED_WRONG = 1, 2
 _ENDING_S = 30.0
 _WRONG_SHOWN = 3
-_LONGEST_TMP = 40
 
 
 @dataclass
@@ -125,8 +123,7 @@ def _measure(run: Run) -> None:
     outcome.facts["env_bytes"] = outcome.environment.bytes
     expected = expected_requests(attempt.scenario)
     pool = attempt.workload.pool if expected is None else min(attempt.workload.pool, expected)
-    with tempfile.TemporaryDirectory(prefix="tr-", dir=_short_folder(), ignore_cleanup_errors=True) as folder:
-        scratch = Path(folder)
+    with scratch_folder() as scratch:
         payloads = scratch / "payloads"
         run.agent.payload_files(attempt.seed, attempt.scenario.profile, pool, payloads)
         specs = load_specs(run, payloads, expected, scratch)
@@ -160,11 +157,10 @@ def _serve_under_load(run: Run, specs: list[LoadSpec], scratch: Path) -> None:
     attempt, writer, facts = run.attempt, run.writer, run.outcome.facts
     port = run.choose_port()
     assert run.outcome.environment
-    own = scratch / "s"
-    own.mkdir(exist_ok=True)
-    place = Place(run.outcome.environment.python, run.model_dir, own, writer.server_log, run.bench.cores.server)
+    place = Place(run.outcome.environment.python, run.model_dir, scratch, writer.server_log, run.bench.cores.server)
+    command = server_command(attempt.setup, attempt.workload, attempt.knobs, place, port)
     started = time.monotonic()
-    with Server(server_command(attempt, place, port)) as server:
+    with Server(command) as server:
         try:
             with Generators([_at(spec, port) for spec in specs], writer.load_log) as generators:
                 await_ready(server, attempt.setup, port, writer.server_log)
@@ -252,12 +248,6 @@ def _scrape(port: int) -> str:
         if reply.status == 200:
             return reply.body.decode(errors="replace")
     return ""
-
-
-def _short_folder() -> str:
-    """Where temporary folders go: a Unix socket's path in there must stay below 108 bytes."""
-    usual = tempfile.gettempdir()
-    return usual if len(usual) <= _LONGEST_TMP else "/tmp"  # noqa: S108 -- mkdtemp makes a private folder in it
 
 
 def _at(spec: LoadSpec, port: int) -> LoadSpec:

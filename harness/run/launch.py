@@ -2,24 +2,28 @@
 
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.catalog.setup import Knob
+from harness.catalog.setup import Knob, Setup
+from harness.catalog.workload import Workload
 from harness.errors import TailraceError
-from harness.plan.attempt import Attempt
 from harness.run.exchange import HOST
 from harness.run.process import Command
 
 THREADS_KNOB = "threads"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
                      "TOKENIZERS_NUM_THREADS", "RAYON_NUM_THREADS")
+_LONGEST_TMP = 40
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a server is started: its environment's Python, the workload's prepared files, its own temporary folder
-    (a subfolder of the run's), its log and its CPUs."""
+    """Where a server is started: its environment's Python, the workload's prepared files, the run's scratch folder, its
+    log and its CPUs. The folders `temporary` and `home` in the scratch folder are the server's own."""
 
     python: Path
     model_dir: Path
@@ -27,13 +31,34 @@ class Place:
     log: Path
     cpus: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        for folder in (self.temporary, self.home):
+            folder.mkdir(exist_ok=True)
 
-def server_command(attempt: Attempt, place: Place, port: int) -> Command:
-    """The command that starts the attempt's setup on that port. Raises TailraceError when it cannot be written out or
-    found."""
-    setup = attempt.setup
-    env = server_env(attempt, place, port)
-    values = {**{name: text(value) for name, value in attempt.knobs.items()},
+    @property
+    def temporary(self) -> Path:
+        """What TMPDIR says."""
+        return self.scratch / "t"
+
+    @property
+    def home(self) -> Path:
+        """What HOME says: nobody's settings or caches are in it."""
+        return self.scratch / "h"
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for one run, removed after it. Its name is short: a Unix socket's path must stay below 108 bytes."""
+    usual = tempfile.gettempdir()
+    parent = usual if len(usual) <= _LONGEST_TMP else "/tmp"  # noqa: S108 -- the folder made in it is private
+    with tempfile.TemporaryDirectory(prefix="tr-", dir=parent, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def server_command(setup: Setup, workload: Workload, knobs: Mapping[str, Knob], place: Place, port: int) -> Command:
+    """The command that starts the setup on that port. Raises TailraceError when it cannot be written out or found."""
+    env = server_env(setup, workload, knobs, place, port)
+    values = {**{name: text(value) for name, value in knobs.items()},
               "host": HOST, "port": str(port), "python": str(place.python)}
     try:
         words = [word.format_map(values) for word in setup.command]
@@ -45,28 +70,24 @@ def server_command(attempt: Attempt, place: Place, port: int) -> Command:
         raise TailraceError(f"{setup.folder / 'setup.toml'}: the program '{words[0]}' is not found",
                             "add its package to the setup's requirements, or name it in [needs] programs")
     return Command([program, *words[1:]], cwd=str(setup.folder), env=env, cpus=place.cpus, log=str(place.log),
-                   stop_timeout_s=setup.stop_timeout_s, remove_if_orphaned=str(place.scratch.parent))
+                   stop_timeout_s=setup.stop_timeout_s, remove_if_orphaned=str(place.scratch))
 
 
-def server_env(attempt: Attempt, place: Place, port: int) -> dict[str, str]:
+def server_env(setup: Setup, workload: Workload, knobs: Mapping[str, Knob], place: Place,
+               port: int) -> dict[str, str]:
     """All that the server finds in its environment; nothing else of the harness's own is passed on."""
-    setup, workload = attempt.setup, attempt.workload
-    threads = _threads(attempt.knobs)
+    threads = text(knobs.get(THREADS_KNOB, 1))
     return {
-        "PATH": f"{place.python.parent}:{os.environ.get('PATH', os.defpath)}",
-        "HOME": str(place.scratch), "TMPDIR": str(place.scratch), "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1",
+        "PATH": f"{place.python.parent}:{os.environ.get('PATH', os.defpath)}", "LANG": "C.UTF-8",
+        "HOME": str(place.home), "TMPDIR": str(place.temporary), "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": ":".join(str(folder) for folder in (setup.folder, setup.folder.parent, workload.folder)),
         "HOST": HOST, "PORT": str(port), "WORKLOAD": str(workload.folder), "MODEL_DIR": str(place.model_dir),
         "DEVICE": "cpu", "SERVER_CORES": str(len(place.cpus)), "THREADS": threads,
         **dict.fromkeys(_THREAD_VARIABLES, threads), "TOKENIZERS_PARALLELISM": "false",
-        **{f"KNOB_{name.upper().replace('-', '_')}": text(value) for name, value in attempt.knobs.items()},
+        **{f"KNOB_{name.upper().replace('-', '_')}": text(value) for name, value in knobs.items()},
     }
 
 
 def text(value: Knob) -> str:
     """A knob's value as servers read it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _threads(knobs: dict[str, Knob]) -> str:
-    return text(knobs.get(THREADS_KNOB, 1))

@@ -1,9 +1,7 @@
 """A server of the standard library with one bad habit: `python -m common.toy HABIT`."""
 
-import contextlib
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -139,10 +137,8 @@ def main() -> None:
 def finish(toy: Toy, server: Server) -> None:
     """Answers what is in flight, then ends, whatever connections are still open."""
     toy.stopping = True
-    server.shutdown()
     time.sleep(0.3)
-    with contextlib.suppress(OSError):
-        server.socket.shutdown(socket.SHUT_RDWR)
+    server.shutdown()
     os._exit(0)
 
 
