@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from gevent.monkey import get_original
-from httptools import HttpParserCallbackError, HttpParserError, HttpResponseParser
+from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from harness.load.rows import MALFORMED, REFUSED, RESET
 
@@ -155,7 +155,7 @@ class Connection:
             self.parser.feed_data(data)
         except HttpParserCallbackError:
             raise
-        except HttpParserError:
+        except (HttpParserError, HttpParserUpgrade):
             if not self.complete:
                 self.fail(MALFORMED)
                 return

@@ -207,11 +207,14 @@ class Engine:
             self.fly(index)
 
     def next_waiting(self) -> int:
-        """The first row in the queue that has not been given up; −1 without one."""
+        """The first row in the queue that is not too old; −1 without one."""
+        moment = now()
         while self.waiting:
             index = self.waiting.popleft()
             if self.rows.done_ns[index] == ABSENT:
-                return index
+                if self.due_ns[index] + self.aim.timeout_ns > moment:
+                    return index
+                self.ended(index, UNSENT, moment)
         return -1
 
     def on_deadline(self) -> None:

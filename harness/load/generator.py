@@ -3,9 +3,7 @@
 The protocol is in docs/design.md, "How a run goes", item 5.
 """
 
-import os
 import resource
-import signal
 import socket
 import sys
 import time
@@ -14,9 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import gevent
 import numpy as np
-from gevent.event import AsyncResult
 from locust.env import Environment
 
 from harness.catalog.scenario import Stage
@@ -26,6 +22,7 @@ from harness.load.closed import ClosedEngine
 from harness.load.engine import MOST_CONNECTIONS, Aim, Engine
 from harness.load.hiccup import Hiccups, Meter
 from harness.load.locustfile import user_that
+from harness.load.orders import Orders
 from harness.load.payloads import Payloads
 from harness.load.process import Collector, go_realtime, pin, raise_file_limit
 from harness.load.progress import Progress, tell
@@ -33,44 +30,6 @@ from harness.load.rows import clock_offset, save
 from harness.load.spec import LoadSpec, read_spec
 
 SPARE_FILES = 64
-
-
-class Orders:
-    """What arrives on stdin, read in the hub: `go <t0_ns>` once, then `stop`. A signal or the end of input stops."""
-
-    def __init__(self) -> None:
-        self.t0_ns: AsyncResult[int | None] = AsyncResult()
-        self._engine: Engine | None = None
-        self._text = b""
-        self._watcher: Any = gevent.get_hub().loop.io(sys.stdin.fileno(), 1)
-        self._watcher.start(self._read)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            gevent.signal_handler(number, self.stop)
-
-    def obeyed_by(self, engine: Engine) -> None:
-        """`stop` now stops `engine`."""
-        self._engine = engine
-
-    def stop(self) -> None:
-        """Ends the load; before `go`, nothing is sent at all."""
-        self._watcher.stop()
-        if not self.t0_ns.ready():
-            self.t0_ns.set(None)
-        elif self._engine is not None:
-            self._engine.stop()
-
-    def _read(self) -> None:
-        data = os.read(sys.stdin.fileno(), 4096)
-        self._text += data
-        *lines, self._text = self._text.split(b"\n")
-        for line in lines:
-            match line.split():
-                case [b"go", t0_ns] if not self.t0_ns.ready():
-                    self.t0_ns.set(int(t0_ns))
-                case [b"stop"]:
-                    self.stop()
-        if not data:
-            self.stop()
 
 
 def make_engine(spec: LoadSpec, most_files: int) -> tuple[Engine, np.ndarray[Any, np.dtype[np.int8]]]:
@@ -115,7 +74,7 @@ def run(spec: LoadSpec) -> None:
         began_s, cpu_began_s = time.monotonic(), _cpu_s()
         if t0_ns is not None:
             engine.begin_at(t0_ns)
-            orders.obeyed_by(engine)
+            orders.stopped_by(engine.stop)
             shown_by = environment if spec.web_port is not None else None
             with Progress(engine, t0_ns, shown_by, spec.path):
                 runner.start(1, spawn_rate=1)

@@ -4,7 +4,7 @@ import json
 import os
 import select
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import gevent
 from locust.env import Environment
@@ -18,10 +18,10 @@ SAMPLE = 500
 FIRED_AT_ONCE = 100
 
 
-def tell(line: dict[str, Any]) -> None:
-    """One JSON line on stdout, flushed."""
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
+def tell(line: dict[str, Any], hearer: TextIO = sys.stdout) -> None:
+    """One JSON line, flushed."""
+    hearer.write(json.dumps(line) + "\n")
+    hearer.flush()
 
 
 class Progress:
