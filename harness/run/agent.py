@@ -25,7 +25,7 @@ _SCRIPT = Path(__file__).with_name("agent_script.py")
 _POOL = "pool"
 _SUFFIXES = (".bin", ".offsets.npy", ".truths.json")
 _QUIET_VARIABLES = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
-                    "PYTHONUNBUFFERED": "1"}
+                    "PYTHONUNBUFFERED": "1", "ORT_DISABLE_TELEMETRY": "1"}
 
 
 class Agent:

@@ -84,6 +84,7 @@ def server_env(setup: Setup, workload: Workload, knobs: Mapping[str, Knob], plac
         "HOST": HOST, "PORT": str(port), "WORKLOAD": str(workload.folder), "MODEL_DIR": str(place.model_dir),
         "DEVICE": "cpu", "SERVER_CORES": str(len(place.cpus)), "THREADS": threads,
         **dict.fromkeys(_THREAD_VARIABLES, threads), "TOKENIZERS_PARALLELISM": "false",
+        "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime's wheel reports to its maker unless told not to
         **{f"KNOB_{name.upper().replace('-', '_')}": text(value) for name, value in knobs.items()},
     }
 

@@ -1,6 +1,7 @@
 """Model files, made once per content of the workload, proved by its golden answers before they count."""
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,7 +69,8 @@ def _run_script(workload: Workload, out: Path, say: Callable[[str], None]) -> No
     """Runs prepare.py in its own environment; its last words become the message when it fails."""
     python = environment([workload.prepare_lock or workload.lock], say).python
     said = [""]
-    with subprocess.Popen([python, "-B", _SCRIPT, out], cwd=workload.folder, text=True, errors="replace",
+    quiet = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
+    with subprocess.Popen([python, "-B", _SCRIPT, out], cwd=workload.folder, env=quiet, text=True, errors="replace",
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         try:
             for line in process.stdout or ():
