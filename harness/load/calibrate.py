@@ -5,7 +5,6 @@ Nothing here is random: schedules and service times are seeded, so a second cali
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,87 +13,20 @@ from numpy.typing import NDArray
 
 from harness.catalog.scenario import Stage
 from harness.load.arrivals import due_times
+from harness.load.calibration import Calibration, OraclePoint, RatePoint, StallPoint
 from harness.load.oracle import departures
 from harness.load.rig import Load, measure, target
 from harness.load.rows import Columns
 from harness.load.stock import reported_p99_ms
 
 SEED = 20
-LAG_TARGET_MS = 0.2
-RATE_TARGET = 20_000
-ORACLE_TOLERANCE = 0.01
-STALL_TOLERANCE = 0.02
-LADDER = (1_000, 2_000, 4_000, 8_000, 12_000, 16_000, 20_000, 24_000, 28_000, 32_000)
-REST: dict[str, object] = {"arrivals": "poisson", "rate": 500.0, "duration_s": 0.5}
+LADDER = (500, 1_000, 2_000, 4_000, 8_000, 12_000, 16_000, 20_000, 24_000, 28_000, 32_000)
+QUICK_LADDER = (500, 4_000, 12_000, 20_000, 28_000)
 STALL_RATE, STALL_S, STALL_SERVICE_NS = 500.0, 1.0, 200_000
+STOCK = {"Fast": "FastHttpUser", "Plain": "HttpUser"}
 BLOCK_NS, BLOCK_EVERY_S, BASE_LOAD = 40_000_000, 0.5, 0.7
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class RatePoint:
-    """Lag (sent − due) of one generator core at a Poisson rate: medians over tries, and the best try's p99."""
-
-    rate: float
-    lag_p50_ms: float
-    lag_p99_ms: float
-    lag_p999_ms: float
-    best_lag_p99_ms: float
-    latency_p50_ms: float
-    latency_p99_ms: float
-    errors: int
-
-
-@dataclass(frozen=True)
-class OraclePoint:
-    """Measured against the exact delay of every request, at one rate; errors are (measured − truth) ÷ truth."""
-
-    rate: float
-    n: int
-    truth_p99_ms: float
-    p99_ms: float
-    p99_error: float
-    truth_p999_ms: float
-    p999_ms: float
-    p999_error: float
-    lag_p99_ms: float
-
-
-@dataclass(frozen=True)
-class StallPoint:
-    """The p99 that an instrument reports over a stall of the server, beside the truth."""
-
-    instrument: str
-    truth_p99_ms: float
-    p99_ms: float
-    error: float
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Everything that was measured, and whether each target of docs/design.md is met (`met`).
-
-    `rate_per_core` is the highest rate whose lag p99 is at most 0.2 ms in the median try, `best_rate_per_core` in any
-    try; 0 when none is. `floor_p50_ms` is the latency of an empty queue at 500 requests a second.
-    """
-
-    rate_per_core: float
-    best_rate_per_core: float
-    floor_p50_ms: float
-    floor_p99_ms: float
-    rates: tuple[RatePoint, ...]
-    oracle: tuple[OraclePoint, ...]
-    stalls: tuple[StallPoint, ...]
-    target_late_p99_us: float
-    realtime: bool
-    shared_cpu: bool
-    hiccup_ms: float
-    met: dict[str, bool]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain lists, dicts and numbers, for JSON."""
-        return asdict(self)
 
 
 def calibrate(load_cpus: Sequence[int], target_cpus: Sequence[int], quick: bool, say: Say) -> Calibration:
@@ -104,35 +36,32 @@ def calibrate(load_cpus: Sequence[int], target_cpus: Sequence[int], quick: bool,
     with tempfile.TemporaryDirectory(prefix="tailrace-calibrate-") as name:
         folder = Path(name)
         say("how fast can one core send on time?")
-        rates, floor, said = _ladder(cpu, server, folder, quick)
+        rates, said = _ladder(cpu, server, folder, quick)
         say("does it report what a known queue does?")
         oracle, late_us = _against_oracle(cpu, server, folder, quick)
         say("does it see a stall of one second?")
         stalls = [_stall(cpu, server, folder, quick)]
         kinds: tuple[Literal["Fast", "Plain"], ...] = ("Fast",) if quick else ("Fast", "Plain")
         for kind in kinds:
-            say(f"what does stock Locust ({kind}HttpUser) see?" if kind == "Fast" else "and its HttpUser?")
+            say(f"what does stock Locust see ({STOCK[kind]})?")
             stalls.append(_stock(kind, cpu, server, folder, quick))
-    best = max((point.rate for point in rates if point.best_lag_p99_ms <= LAG_TARGET_MS), default=0.0)
-    median = max((point.rate for point in rates if point.lag_p99_ms <= LAG_TARGET_MS), default=0.0)
-    met = {"rate": median >= RATE_TARGET, "stall": abs(stalls[0].error) <= STALL_TOLERANCE,
-           "oracle": all(max(abs(p.p99_error), abs(p.p999_error)) <= ORACLE_TOLERANCE for p in oracle)}
-    return Calibration(median, best, *floor, rates, oracle, tuple(stalls), late_us, bool(said["realtime"]),
-                       cpu == server, float(said["hiccup_ms"]), met)
+    return Calibration(rates, oracle, tuple(stalls), late_us, float(said["hiccup_ms"]),
+                       bool(said["realtime"]), cpu == server)
 
 
-def _ladder(cpu: int, server: int, folder: Path, quick: bool) -> tuple[tuple[RatePoint, ...], tuple[float, float],
-                                                                       dict[str, Any]]:
-    """Every rate of the ladder in rising order, `tries` times, with a rest after each climb."""
-    tries, duration_s = (2, 0.3) if quick else (4, 1.0)
-    climb = [{"arrivals": "poisson", "rate": float(rate), "duration_s": duration_s} for rate in LADDER]
+def _ladder(cpu: int, server: int, folder: Path, quick: bool) -> tuple[tuple[RatePoint, ...], dict[str, Any]]:
+    """Every rate of the ladder in rising order, several times; after each a rest, so that one which was too much for
+    the machine does not spoil the next."""
+    ladder, tries, duration_s = (QUICK_LADDER, 2, 0.4) if quick else (LADDER, 4, 1.0)
+    stages: list[dict[str, object]] = []
+    for rate in ladder * tries:
+        stages += [{"arrivals": "poisson", "rate": float(rate), "duration_s": duration_s},
+                   {"arrivals": "poisson", "rate": float(ladder[0]), "duration_s": duration_s / 4}]
     with target(server) as running:
-        rows, said, _ = measure(Load([*climb, REST] * tries, [b"0"], 1.0, SEED), running.port, cpu, folder)
-    step = len(LADDER) + 1
-    points = tuple(_rate_point(float(rate), [_stage(rows, at + step * k) for k in range(tries)])
-                   for at, rate in enumerate(LADDER))
-    floors = [_quantiles_ms(_latency_ns(_stage(rows, len(LADDER) + step * k)), 0.5, 0.99) for k in range(tries)]
-    return points, (min(f[0] for f in floors), min(f[1] for f in floors)), said
+        rows, said, _ = measure(Load(stages, [b"0"], 1.0, SEED), running.port, cpu, folder)
+    turns = range(0, len(stages), 2 * len(ladder))
+    return tuple(_rate_point(float(rate), [_stage(rows, turn + 2 * rung) for turn in turns])
+                 for rung, rate in enumerate(ladder)), said
 
 
 def _rate_point(rate: float, tries: list[Columns]) -> RatePoint:
@@ -193,8 +122,7 @@ def _stock(kind: Literal["Fast", "Plain"], cpu: int, server: int, folder: Path, 
         seen = reported_p99_ms(kind, running.port, cpu, STALL_RATE, duration_s=duration_s, folder=folder)
     due_ns, stage = due_times([Stage(arrivals="constant", rate=STALL_RATE, duration_s=duration_s)], SEED, 0.0)
     truth = _stall_truth_ms(due_ns, stage >= 0, round(duration_s / 4 * 1e9))
-    name = "Locust FastHttpUser" if kind == "Fast" else "Locust HttpUser"
-    return StallPoint(name, truth, seen, seen / truth - 1)
+    return StallPoint(f"Locust {STOCK[kind]}", truth, seen, seen / truth - 1)
 
 
 def _stall_truth_ms(due_ns: NDArray[np.int64], counted: NDArray[np.bool_], stall_from_ns: int) -> float:

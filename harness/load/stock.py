@@ -9,13 +9,13 @@ from typing import Literal
 
 from harness.errors import RunFailedError
 
-USERS = 64
+USERS = 10
 FILE = Path(__file__).with_name("stock_locustfile.py")
 
 
 def reported_p99_ms(kind: Literal["Fast", "Plain"], port: int, cpu: int, rate: float, *, duration_s: int,
                     folder: Path) -> float:
-    """The p99 in ms that `locust --csv` writes for 64 users of FastHttpUser (Fast) or HttpUser (Plain) with
+    """The p99 in ms that `locust --csv` writes for ten users of FastHttpUser (Fast) or HttpUser (Plain) with
     constant_throughput at `rate` in all. Raises RunFailedError."""
     command = [sys.executable, "-m", "locust", "-f", str(FILE), kind, "--headless", "--only-summary", "-u", str(USERS),
                "-r", str(USERS), "-t", f"{duration_s}s", "--host", f"http://127.0.0.1:{port}",

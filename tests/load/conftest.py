@@ -1,10 +1,10 @@
-"""A real misbehaving server per test, and the engine driven in this process."""
+"""A real misbehaving server, and the engine driven in this process."""
 
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,22 +24,28 @@ STAGE: dict[str, object] = {"arrivals": "constant", "rate": 100.0, "duration_s":
 @dataclass
 class FaultyServer:
     port: int
-    process: "subprocess.Popen[str]"
-    counts: list[int] = field(default_factory=list)
+    before: int = 0
 
     def received(self) -> int:
-        """Requests that reached the server; ends it."""
-        self.counts = self.counts or [int(self.process.communicate(timeout=10)[0])]
-        return self.counts[0]
+        """Requests that reached the server in this test."""
+        with socket.create_connection(("127.0.0.1", self.port)) as sock:
+            sock.sendall(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\ntally")
+            return int(sock.makefile().readline()) - self.before
 
 
-@pytest.fixture
-def server() -> Iterator[FaultyServer]:
+@pytest.fixture(scope="session")
+def server_port() -> Iterator[int]:
     with subprocess.Popen([sys.executable, str(SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           text=True) as process:
         assert process.stdout is not None
-        yield FaultyServer(int(process.stdout.readline()), process)
+        yield int(process.stdout.readline())
         process.kill()
+
+
+@pytest.fixture
+def server(server_port: int) -> FaultyServer:
+    fresh = FaultyServer(server_port)
+    return FaultyServer(server_port, fresh.received())
 
 
 @pytest.fixture

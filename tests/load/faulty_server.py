@@ -1,4 +1,4 @@
-"""A server that does what the first word of a request's body tells it to; prints its port, and at its end a count."""
+"""A server that does what the first word of a request's body tells it to; prints its port."""
 
 import asyncio
 import socket
@@ -59,8 +59,11 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     try:
         while True:
             body = await request(reader)
-            received += 1
             kind = body.split(b" ")[0].decode()
+            if kind == "tally":
+                writer.write(b"%d\n" % received)
+                return
+            received += 1
             await answer(kind, body, writer)
             await writer.drain()
             if kind == "reset" or kind in CLOSING:
@@ -74,7 +77,6 @@ async def main() -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 16)
     print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    print(received, flush=True)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from harness.load.spec import LoadSpec, UserSpec, read_spec, write_spec
 from harness.record.schema import ABSENT
 from tests.load.conftest import FaultyServer
 
+pytestmark = pytest.mark.live
 Make = Callable[..., LoadSpec]
 STAGES = [{"arrivals": "poisson", "rate": 200.0, "duration_s": 0.6},
           {"arrivals": "burst", "rate": 100.0, "duration_s": 0.6, "burst": 10}]
