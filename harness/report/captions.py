@@ -159,7 +159,7 @@ def _promises(cells: Sequence[Cell]) -> list[str]:
                 if promise.text == text:
                     by.setdefault(promise.verdict, []).append(clean(cell.setup))
         ends = [f"{words[verdict]} {listed(by[verdict])}" for verdict in words if verdict in by]
-        said.append(f"The promise {clean(text)} {', '.join(ends)}.")
+        said.append(f"The promise {clean(text)} {'; it '.join(ends)}.")
     return said
 
 

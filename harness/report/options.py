@@ -1,15 +1,22 @@
 """What a report is made of: the records, and how they are to be read."""
 
-from dataclasses import dataclass
+import json
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from harness.analyse.model import Analysis
 from harness.analyse.summary import analyse
 from harness.catalog.discover import find_catalog
 from harness.decide.cost import with_costs
 from harness.decide.prices import newest_prices, parse_prices
+from harness.errors import TailraceError
 
-ENVIRONMENT = "TAILRACE_REPORT"
+ENVIRONMENT = "TAILRACE_REPORT"      # Options as JSON, for the notebook's kernel
+HANDED = "TAILRACE_ANALYSIS"         # the file in which that kernel finds the analysis, once it is made
+PATIENCE_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -32,3 +39,23 @@ def analysed(options: Options) -> Analysis:
                        title=options.title, question=options.question)
     given = parse_prices(options.prices, sorted({cell.setup for cell in analysis.cells}))
     return with_costs(analysis, newest_prices(find_catalog().root), given)
+
+
+def hand(analysis: Analysis | None, path: Path) -> None:
+    """Leaves the analysis for the kernel that waits for it, so that rows are analysed once; None: there is none."""
+    aside = path.with_suffix(".part")
+    aside.write_text(json.dumps(asdict(analysis) if analysis else None), encoding="utf-8")
+    aside.rename(path)
+
+
+def received(path: Path) -> Analysis:
+    """The analysis that `hand` leaves at `path`. Raises TailraceError when none is made."""
+    until = time.monotonic() + PATIENCE_S
+    while not path.exists():
+        if time.monotonic() > until:
+            raise TailraceError(f"{path}: no analysis came within {PATIENCE_S:g} s", "make the report again")
+        time.sleep(0.02)
+    table = json.loads(path.read_text(encoding="utf-8"))
+    if table is None:
+        raise TailraceError("the records could not be analysed", "the report's own message says why")
+    return TypeAdapter(Analysis).validate_python(table)

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from harness.analyse.model import Analysis
+from harness.analyse.summary import selected
 from harness.analyse.words import sentence
 from harness.record.read import StoredRun, find_runs
 from harness.record.schema import RunMeta
 from harness.report import breakdown, captions, charts, method, tables, validity
 from harness.report.canvas import Chart, Ink, inks
-from harness.report.options import ENVIRONMENT, Options, analysed
+from harness.report.options import ENVIRONMENT, HANDED, Options, analysed, received
 from harness.report.select import among, climbs, setups, typical
-from harness.report.traces import Key, Trace, key, trace_cell
+from harness.report.traces import Counts, Key, Trace, key, run_grid, trace_cell
 from harness.report.words import clean, escaped
 
 
@@ -35,16 +36,16 @@ class Shown:
 
 @dataclass(frozen=True)
 class Results:
-    """Records opened for a report; rows are read when the first figure needs them, one run at a time."""
+    """Records opened for a report: what they say, the runs on disk, and of every run with rows a small grid."""
 
     analysis: Analysis
     stored: Mapping[str, StoredRun] = field(repr=False)
+    grids: Mapping[str, Counts] = field(repr=False)
 
     @cached_property
     def traces(self) -> dict[Key, Trace]:
-        """The traces of every cell that has rows and is drawn."""
-        drawn = [cell for match in typical(self.analysis) for cell in match.cells]
-        found = ((key(cell), trace_cell(cell, self.stored)) for cell in drawn)
+        """The traces of every cell that has rows."""
+        found = ((key(cell), trace_cell(cell, self.stored, self.grids)) for cell in self.analysis.cells)
         return {name: seen for name, seen in found if seen is not None}
 
     @property
@@ -61,9 +62,12 @@ class Results:
 def open_results() -> Results:
     """The records that the environment names (`tailrace report` sets it), else those in `results` below the working
     folder. Raises TailraceError when there is none."""
-    given = os.environ.get(ENVIRONMENT)
+    given, handed = os.environ.get(ENVIRONMENT), os.environ.get(HANDED)
     options = Options(**json.loads(given)) if given else Options(results="results")
-    return Results(analysed(options), {run.meta.run_id: run for run in find_runs(Path(options.results)).runs})
+    folder = Path(options.results)
+    grids = {run.meta.run_id: run_grid(run) for run in selected(folder, options.plan)}
+    analysis = received(Path(handed)) if handed else analysed(options)
+    return Results(analysis, {run.meta.run_id: run for run in find_runs(folder).runs}, grids)
 
 
 def headline(results: Results) -> Shown:

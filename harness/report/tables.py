@@ -75,7 +75,7 @@ def html(table: Table) -> str:
     rows = "".join(_row(line, max(len(table.head), 1)) for line in table.lines)
     notes = "".join(f"<li>{escaped(note)}</li>" for note in table.notes)
     below = f"<ul class='notes'>{notes}</ul>" if notes else ""
-    return (f"<div class='scroll'><table class='figures'><caption>{escaped(table.title)}</caption>"
+    return (f"<p class='over'>{escaped(table.title)}</p><div class='scroll'><table class='figures'>"
             f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{below}")
 
 

@@ -1,6 +1,6 @@
 """Rows reduced to what figures need: one pass over each run's chunks, small arrays out, never all rows at once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,19 +55,20 @@ def edges_ms() -> Floats:
     return np.power(10.0, LOWEST_LOG10_MS + np.arange(1, BINS + 1) / BINS_PER_DECADE)
 
 
-def trace(runs: Iterable[Iterable[Rows]], duration_s: float) -> Trace:
-    """The trace of a cell from its runs' chunks of counted rows; `duration_s` is the length of the counted load."""
-    width_s = max(duration_s, 1e-9) / SLICES
+def grid(rows: Iterable[Rows], duration_s: float) -> Counts:
+    """One run's answers, [SLICES, BINS + 1] by due time and log latency, from chunks of counted rows; the last column
+    counts the failed ones. `duration_s` is the length of the counted load."""
     total = np.zeros((SLICES, BINS + 1), dtype=np.int64)
-    counts, n = [], []
-    for run in runs:
-        grid = np.zeros_like(total)
-        for rows in run:
-            grid += _grid(rows, width_s)
-        total += grid
-        counts.append(grid[:, :BINS].sum(axis=0))
-        n.append(int(grid.sum()))
-    return Trace(np.array(counts, dtype=np.int64).reshape(-1, BINS), np.array(n, dtype=np.int64), width_s, total)
+    for chunk in rows:
+        total += _grid(chunk, _width_s(duration_s))
+    return total
+
+
+def trace(grids: Sequence[Counts], duration_s: float) -> Trace:
+    """The trace of a cell from its runs' grids."""
+    counts = np.array([each[:, :BINS].sum(axis=0) for each in grids], dtype=np.int64).reshape(-1, BINS)
+    n = np.array([each.sum() for each in grids], dtype=np.int64)
+    return Trace(counts, n, _width_s(duration_s), sum(grids, start=np.zeros((SLICES, BINS + 1), dtype=np.int64)))
 
 
 def key(cell: Cell) -> Key:
@@ -75,20 +76,22 @@ def key(cell: Cell) -> Key:
     return tuple(run.run_id for run in cell.runs)
 
 
-def trace_cell(cell: Cell, stored: Mapping[str, StoredRun]) -> Trace | None:
+def run_grid(run: StoredRun) -> Counts:
+    """The grid of a run on disk, read some 500 000 rows at a time."""
+    return grid((counted(chunk) for chunk in run.chunks(*NEEDED)), duration_s(run))
+
+
+def duration_s(run: StoredRun) -> float:
+    """Seconds of counted load."""
+    return sum(float(stage["duration_s"]) for stage in run.meta.scenario_resolved["stage"])
+
+
+def trace_cell(cell: Cell, stored: Mapping[str, StoredRun], grids: Mapping[str, Counts]) -> Trace | None:
     """The trace of the runs that the cell's figures count (every run where none is valid); None where no run of it has
-    rows. `stored` maps run ids to runs on disk."""
-    valid = [run for run in cell.runs if run.valid] or list(cell.runs)
-    runs = [stored[run.run_id] for run in valid if stored[run.run_id].has_rows]
-    if not runs:
-        return None
-    duration_s = sum(float(stage["duration_s"]) for stage in runs[0].meta.scenario_resolved["stage"])
-    return trace((counted_chunks(run) for run in runs), duration_s)
-
-
-def counted_chunks(run: StoredRun) -> Iterable[Rows]:
-    """The run's counted rows, some 500 000 at a time."""
-    return (counted(chunk) for chunk in run.chunks(*NEEDED))
+    rows. `stored` and `grids` are by run id."""
+    chosen = [run.run_id for run in cell.runs if run.valid] or [run.run_id for run in cell.runs]
+    drawn = [name for name in chosen if name in grids]
+    return trace([grids[name] for name in drawn], duration_s(stored[drawn[0]])) if drawn else None
 
 
 def slower(counts: Counts, n: float) -> Floats:
@@ -106,6 +109,10 @@ def timeline(seen: Trace) -> Timeline:
     width = np.float64(seen.width_s)
     return Timeline(width * starts, width * ends, _quantile(grid, 0.5), _quantile(grid, 0.99),
                     grid.sum(axis=1), grid[:, BINS])
+
+
+def _width_s(duration_s: float) -> float:
+    return max(duration_s, 1e-9) / SLICES
 
 
 def _slices(each: Counts) -> int:

@@ -45,7 +45,7 @@ def milliseconds(ms: float) -> str:
         return f"{figure(ms / 1000)} s"
     if math.isfinite(ms) and 0 < abs(ms) < 0.1:
         return f"{figure(ms * 1000)} µs"
-    return f"{figure(ms)} ms"
+    return f"{figure(ms)} ms" if math.isfinite(ms) else figure(ms)
 
 
 def percent(share: float) -> str:

@@ -17,7 +17,7 @@ from harness.report.html import page
 from harness.report.junit import junit
 from harness.report.markdown import markdown
 from harness.report.notebook import SOURCES, execute
-from harness.report.options import ENVIRONMENT, Options, analysed
+from harness.report.options import ENVIRONMENT, HANDED, Options, analysed, hand
 from harness.report.words import clean, portable
 
 SUMMARY_SCHEMA = 1
@@ -27,13 +27,18 @@ FILES = ("notebook.ipynb", "report.html", "report.md", "summary.json", "junit.xm
 def report(options: Options, out: Path) -> Analysis:
     """Writes FILES into `out` (made where it is missing) and returns what they say.
 
-    The notebook reads the records by itself, in a kernel beside this process. Raises TailraceError when there is
-    nothing to report, a cell of the notebook fails, or `out` cannot be written.
+    The notebook is executed in a kernel beside this process, which reads rows for its figures while they are analysed
+    here. Raises TailraceError when there is nothing to report, a cell fails, or `out` cannot be written.
     """
-    analysed_beside = {ENVIRONMENT: json.dumps(asdict(options) | {"results": str(Path(options.results).resolve())})}
-    with ThreadPoolExecutor(1) as beside:
-        notebook = beside.submit(execute, SOURCES / "comparison.py", analysed_beside)
-        analysis = analysed(options)
+    asked = json.dumps(asdict(options) | {"results": str(Path(options.results).resolve())})
+    with tempfile.TemporaryDirectory(prefix="tailrace-") as scratch, ThreadPoolExecutor(1) as beside:
+        handed = Path(scratch) / "analysis.json"
+        notebook = beside.submit(execute, SOURCES / "comparison.py", {ENVIRONMENT: asked, HANDED: str(handed)})
+        analysis = None
+        try:
+            analysis = analysed(options)
+        finally:
+            hand(analysis, handed)
         light = {"report.md": markdown(analysis).encode(), "summary.json": _json(summary(analysis)),
                  "junit.xml": junit(analysis)}
         executed = json.loads(_portable(_json(notebook.result()), options))

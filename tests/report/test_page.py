@@ -18,6 +18,7 @@ from harness.record.read import find_runs
 from harness.report import story
 from harness.report.html import page
 from harness.report.notebook import SOURCES
+from harness.report.traces import run_grid
 
 HOSTILE = "<script>alert('x')</script><img src=http://evil.example/a.png onerror=alert(1)>$x_1$"
 QUESTIONS = (story.headline, story.comparison, story.tails, story.over_time, story.time_spent, story.batch_sizes,
@@ -49,7 +50,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, write_race: Callable[[Path, A
             write_race(results, race(workload, rate, 20 * ms, setups, load=load, repetitions=3))
     analysis = replace(analyse(results), title=HOSTILE, question=HOSTILE, machine={HOSTILE: {HOSTILE: [HOSTILE]}},
                        skipped={"triton × embed": HOSTILE})
-    opened = story.Results(analysis, {run.meta.run_id: run for run in find_runs(results).runs})
+    runs = {run.meta.run_id: run for run in find_runs(results).runs}
+    opened = story.Results(analysis, runs, {name: run_grid(run) for name, run in runs.items() if run.has_rows})
     outputs = [{"output_type": "display_data", "data": bundle} for ask in QUESTIONS for bundle in ask(opened).bundles]
     outputs.append({"output_type": "stream", "name": "stdout", "text": HOSTILE})
     cells = [{"cell_type": "markdown", "source": "## A `question`?"},
