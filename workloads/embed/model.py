@@ -39,7 +39,7 @@ def decode(body: bytes) -> str:
     """The text of `{"text": "…"}`. Raises ValueError saying what is wrong with the body."""
     try:
         value = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"the body is not JSON: {error}") from None
     if not isinstance(value, dict) or value.keys() != {"text"}:
         raise ValueError('the body must be an object with the one key "text"')

@@ -81,7 +81,7 @@ def same(answer: bytes, golden: Any) -> str:
     """"" when both point the same way within MAX_COSINE_DISTANCE, else why not."""
     try:
         given = np.array(json.loads(answer)["embedding"], np.float64)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         return f"not an embedding: {error!r}"
     if given.shape != (served.WIDTH,) or not np.isfinite(given).all():
         return f"not {served.WIDTH} finite numbers"

@@ -37,7 +37,7 @@ def decode(body: bytes) -> list[float]:
     """The features in the order of FEATURES. Raises ValueError saying what is wrong with the body."""
     try:
         value = json.loads(body, parse_constant=_no_constant)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise ValueError("the body must be an object of named features")  # noqa: TRY004  the contract's error

@@ -43,7 +43,7 @@ def same(answer: bytes, golden: Any) -> str:
 def _near(answer: bytes, expected: float, tolerance: float) -> str:
     try:
         given = float(json.loads(answer)["fraud"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         return f"not a score: {error!r}"
     return "" if abs(given - expected) <= tolerance else f"{given} instead of {expected:.6f}"
 

@@ -94,7 +94,7 @@ def judge(model: served.Model, body: bytes, truth: Any, answer: bytes) -> str:
     del model, body
     try:
         text = json.loads(answer)["text"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         return f"not an answer: {error!r}"
     rate = error_rate(str(text), truth)
     return "" if rate <= MAX_ERROR_RATE else f"{rate:.0%} of the characters are wrong: '{text}' instead of '{truth}'"
@@ -105,7 +105,7 @@ def same(answer: bytes, golden: Any) -> str:
     try:
         given = json.loads(answer)
         text, confidence = str(given["text"]), float(given["confidence"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         return f"not an answer: {error!r}"
     if error_rate(text, golden["text"]) > 0:
         return f"'{text}' instead of '{golden['text']}'"
