@@ -94,7 +94,7 @@ def main() -> None:
     server.uvicorn_graceful_timeout = STOP_S
     try:
         server.run(host=os.environ["HOST"], port=int(os.environ["PORT"]), log_level="warning",
-                   num_api_servers=int(os.environ["KNOB_API_SERVERS"]), generate_client_file=False,
+                   num_api_servers=int(os.environ["KNOB_API_SERVERS"]) or None, generate_client_file=False,
                    timeout_keep_alive=75)
     except KeyboardInterrupt:
         for child in multiprocessing.active_children():  # SIGTERM came while it was starting
