@@ -76,10 +76,28 @@ def lag(view: RunView) -> Check:
                      "the generator's clock is wrong: run `tailrace calibrate`", "generator",
                      figures | {"earliest_ms": float(late.min())})
     if p99 > allowed99 or p999 > allowed999:
+        host = _late_by_host(view, allowed99)
         return Check("lag", "invalid", f"requests went out late: lag p99 {p99:.2f} ms (allowed {allowed99:.2f}), "
-                     f"p99.9 {p999:.2f} ms (allowed {allowed999:.2f})",
-                     "give the generator a quiet core of its own, or ask for less load", "generator", figures)
+                     f"p99.9 {p999:.2f} ms (allowed {allowed999:.2f})" + (", for the host paused" if host else ""),
+                     "stop other work on this machine" if host else
+                     "give the generator a quiet core of its own, or ask for less load",
+                     "host" if host else "generator", figures)
     return Check("lag", "ok", f"lag p99 {p99:.2f} ms, p99.9 {p999:.2f} ms", figures=figures)
+
+
+def _late_by_host(view: RunView, allowed_ms: float) -> bool:
+    """Whether at least half of the requests sent too late were due in a pause that only the host can have made."""
+    rows, (pauses, sure) = view.rows, _pauses(view)
+    late = rows.sent & (rows.sent_ns - rows.due_ns > allowed_ms * 1e6)
+    return sure and _overlapping(rows.due_ns[late], rows.sent_ns[late], pauses) >= 0.5
+
+
+def _pauses(view: RunView) -> tuple[NDArray[np.int64], bool]:
+    """Stretches in ns (int64[m, 2]) in which a generator's CPU ran nothing that was due, and whether all meters had
+    realtime priority, so that it was not the generator's own work."""
+    told = [each for each in view.generators if "hiccup_pauses_ns" in each]
+    pauses = np.asarray([pair for each in told for pair in each["hiccup_pauses_ns"]], dtype=np.int64).reshape(-1, 2)
+    return pauses, bool(told) and all(bool(each.get("hiccup_realtime")) for each in told)
 
 
 def rate(view: RunView) -> Check:
@@ -197,15 +215,13 @@ def host_pauses(view: RunView) -> Check:
     A pause counts where it is longer than the lag allowed, and meets a request between its due time and its answer. A
     meter without realtime priority also sees the generator's own work, so it can only warn.
     """
-    rows, told = view.rows, [each for each in view.generators if "hiccup_pauses_ns" in each]
-    if not told:
+    rows, (pauses, sure) = view.rows, _pauses(view)
+    if not any("hiccup_pauses_ns" in each for each in view.generators):
         return Check("host_pauses", "note", "no meter of host pauses ran", blames="harness")
-    pauses = np.asarray([pair for each in told for pair in each["hiccup_pauses_ns"]], dtype=np.int64).reshape(-1, 2)
     long = pauses[(pauses[:, 1] - pauses[:, 0]) / 1e6 > max(LAG_P99_MS, _allowance_ms(view))]
     met = _overlapping(rows.due_ns, np.where(rows.done_ns == ABSENT, rows.due_ns, rows.done_ns), long)
     decisive = min([1 - promise.quantile for promise in view.scenario.promises if promise.metric == "latency"],
                    default=DECISIVE_SHARE)
-    sure = all(bool(each.get("hiccup_realtime")) for each in told)
     figures = {"pauses": float(len(long)), "met_share": met, "allowed": PAUSED_SHARE, "decisive": decisive,
                "longest_ms": float(np.max(pauses[:, 1] - pauses[:, 0], initial=0)) / 1e6}
     if met < PAUSED_SHARE:

@@ -20,6 +20,7 @@ from harness.analyse.quantiles import (
     needed_samples,
     quantile_interval,
 )
+from harness.analyse.words import UNLIKE, bounded, plain
 from harness.catalog.slo import Promise
 
 LONGEST_S = 24 * 3600.0
@@ -59,24 +60,32 @@ def _latency(promise: Promise, runs: Sequence[RunFigures]) -> PromiseVerdict:
     measured_s = sum(run.scenario.duration_s for run in runs)
     if size < enough:
         more_s = measured_s * (enough / max(size, 1.0) - 1)
-        return PromiseVerdict(promise.text, "inconclusive", value, limit_ms,
-                              f"only {size:.0f} effective requests where {enough} are needed: {_more(more_s)}")
+        share = _by_share(promise, runs, value, size)
+        return share if share.verdict == "fail" else PromiseVerdict(
+            promise.text, "inconclusive", value, limit_ms,
+            f"only {size:.0f} effective requests where {enough} are needed: {_more(more_s)}")
     if math.isnan(value.high):
-        return _by_share(promise, runs, value)
+        return _by_share(promise, runs, value, size)
     verdict = _verdict(value, limit_ms)
     if verdict != "inconclusive":
-        return PromiseVerdict(promise.text, verdict, value, limit_ms, f"{_shown(value)} ms")
+        return PromiseVerdict(promise.text, verdict, value, limit_ms, f"{bounded(value)} ms")
+    if value.high > UNLIKE * value.low:
+        return PromiseVerdict(promise.text, verdict, value, limit_ms,
+                              f"{plain(value.value)} ms, but its repetitions differ too much to bound it: find out why")
     gap, width = abs(math.log(value.value / limit_ms)), math.log(value.high / value.low) / 2
-    return PromiseVerdict(promise.text, verdict, value, limit_ms, f"{_shown(value)} ms touches the limit: "
+    return PromiseVerdict(promise.text, verdict, value, limit_ms, f"{bounded(value)} ms touches the limit: "
                           + _more(measured_s * ((width / max(gap, 1e-9)) ** 2 - 1)))
 
 
-def _by_share(promise: Promise, runs: Sequence[RunFigures], value: Interval) -> PromiseVerdict:
+def _by_share(promise: Promise, runs: Sequence[RunFigures], value: Interval, size: float) -> PromiseVerdict:
     """Where failures make the quantile unbounded: is the share of requests beyond the limit below 1 − q?
 
-    The same promise said the other way round, and always finite.
+    The same promise said the other way round, and always finite. The interval is the wider one of Student's over the
+    repetitions and Clopper and Pearson's for `size` effective requests.
     """
-    share, allowed = mean_interval([beyond(promise, run) for run in runs]), 1 - promise.quantile
+    spread, allowed = mean_interval([beyond(promise, run) for run in runs]), 1 - promise.quantile
+    low, high = _share_bounds(spread.value * size, size)
+    share = Interval(spread.value, max(0.0, min(spread.low, low)), min(1.0, max(spread.high, high)))
     verdict = _verdict(share, allowed)
     return PromiseVerdict(promise.text, verdict, value, promise.limit / NS_PER_MS,
                           f"{share.value:.2%} of requests ({share.low:.2%} to {share.high:.2%}) are slower or failed, "
@@ -84,12 +93,11 @@ def _by_share(promise: Promise, runs: Sequence[RunFigures], value: Interval) -> 
 
 
 def _errors(promise: Promise, runs: Sequence[RunFigures]) -> PromiseVerdict:
-    """The share of failed requests; an upper bound counts what could not yet be seen (Clopper & Pearson 1934)."""
+    """The share of failed requests; the upper bound counts what could not yet be seen."""
     spread = mean_interval([run.error_rate for run in runs])
     n = sum(len(run.ordered_ms) for run in runs)
     seen = round(spread.value * n)
-    high = float(special.betaincinv(seen + 1, max(n - seen, 1e-9), (1 + CONFIDENCE) / 2)) if n else math.nan
-    low = float(special.betaincinv(seen, n - seen + 1, (1 - CONFIDENCE) / 2)) if seen else 0.0
+    low, high = _share_bounds(seen, n)
     value = Interval(spread.value, max(0.0, min(low, spread.low)), max(high, spread.high))
     few = _too_few_runs(promise, runs, value, promise.limit)
     if few:
@@ -103,13 +111,20 @@ def _errors(promise: Promise, runs: Sequence[RunFigures]) -> PromiseVerdict:
     return PromiseVerdict(promise.text, verdict, value, promise.limit, reason)
 
 
+def _share_bounds(seen: float, n: float) -> tuple[float, float]:
+    """Clopper and Pearson's interval (1934) for the share behind `seen` of `n`."""
+    low = float(special.betaincinv(seen, n - seen + 1, (1 - CONFIDENCE) / 2)) if seen > 0 else 0.0
+    high = float(special.betaincinv(seen + 1, n - seen, (1 + CONFIDENCE) / 2)) if seen < n else 1.0
+    return low, high
+
+
 def _goodput(promise: Promise, runs: Sequence[RunFigures]) -> PromiseVerdict:
     value = mean_interval([run.goodput for run in runs])
     few = _too_few_runs(promise, runs, value, promise.limit)
     if few:
         return few
     verdict = _verdict(Interval(-value.value, -value.high, -value.low), -promise.limit)
-    return PromiseVerdict(promise.text, verdict, value, promise.limit, f"{_shown(value)} good answers a second")
+    return PromiseVerdict(promise.text, verdict, value, promise.limit, f"{bounded(value)} good answers a second")
 
 
 _JUDGES: dict[str, Callable[[Promise, Sequence[RunFigures]], PromiseVerdict]] = {
@@ -129,10 +144,6 @@ def _verdict(value: Interval, limit: float) -> Verdict:
     if value.high <= limit:
         return "pass"
     return "fail" if value.low > limit else "inconclusive"
-
-
-def _shown(value: Interval) -> str:
-    return f"{value.value:.3g} ({value.low:.3g} to {value.high:.3g})"
 
 
 def _more(seconds: float) -> str:

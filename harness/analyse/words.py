@@ -1,9 +1,26 @@
 """What was found and how sure it is, as a person would say it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from harness.analyse.model import Cell, Comparison, Interval
+
+UNLIKE = 1000.0  # an interval whose ends differ by more says nothing and is not printed
+
+
+def plain(value: float) -> str:
+    """Three significant digits without an exponent."""
+    if not math.isfinite(value):
+        return "infinite" if value > 0 else "unknown"
+    decimals = 2 - math.floor(math.log10(abs(value))) if value else 0
+    return f"{round(value, decimals):,.{min(max(decimals, 0), 6)}f}"
+
+
+def bounded(figure: Interval) -> str:
+    """`41.2 (37.0 to 46.1)`, or the value alone where nothing bounds it."""
+    if not (math.isfinite(figure.low) and math.isfinite(figure.high)):
+        return plain(figure.value)
+    return f"{plain(figure.value)} ({plain(figure.low)} to {plain(figure.high)})"
 
 
 def sentence(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> str:
@@ -19,54 +36,54 @@ def sentence(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> str:
 def _match(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> str:
     first = cells[0]
     promise = " and ".join(each.text for each in first.promises) or "what was promised (nothing)"
-    load = "in a closed loop" if first.closed_loop else f"at {_rate(first.offered_rate)} req/s"
+    load = "in a closed loop" if first.closed_loop else f"at {plain(first.offered_rate)} req/s"
     by = {verdict: sorted((cell for cell in cells if cell.verdict == verdict), key=_p99)
           for verdict in ("pass", "fail", "inconclusive", "invalid")}
     parts = []
     if by["pass"]:
-        parts.append(f"{_names(by['pass'])} {_verb(by['pass'], 'keeps', 'keep')} {promise} {_evidence(by['pass'])}")
+        parts.append(f"{_listed(map(_with_p99, by['pass']))} {_verb(by['pass'], 'keeps', 'keep')} {promise}")
     if by["fail"]:
         what = "" if by["pass"] else f" keep {promise}"
-        parts.append(f"{_names(by['fail'])} {_verb(by['fail'], 'does', 'do')} not{what} {_evidence(by['fail'])}")
+        parts.append(f"{_listed(map(_with_p99, by['fail']))} {_verb(by['fail'], 'does', 'do')} not{what}")
     if by["inconclusive"]:
-        parts.append(f"for {_names(by['inconclusive'])} it cannot be told yet {_evidence(by['inconclusive'])}")
+        parts.append(f"it cannot be told yet for {_listed(map(_with_reason, by['inconclusive']))}")
     if by["invalid"]:
-        parts.append(f"{_names(by['invalid'])} {_verb(by['invalid'], 'was', 'were')} not measured validly "
-                     f"({by['invalid'][0].verdict_reason})")
+        parts.append(f"{_listed(map(_with_reason, by['invalid']))} {_verb(by['invalid'], 'was', 'were')} "
+                     "not measured validly")
     told = [text for each in comparisons if each.metric == "p99" and (text := _compared(each))]
-    return f"On {first.workload} {load} {'; '.join([*parts, *told])}."
+    return f"On {first.workload} {load}, {_repetitions(cells)}: {'; '.join([*parts, *told])}."
 
 
-def _evidence(cells: Sequence[Cell]) -> str:
-    """p99s with intervals; the number of repetitions once where all have the same."""
-    counts = {sum(run.valid for run in cell.runs) for cell in cells}
-    figures = ", ".join(_shown(cell.quantiles_ms[0.99], first=index == 0) for index, cell in enumerate(cells))
-    times = f"{next(iter(counts))} repetitions" if len(counts) == 1 else f"{min(counts)} to {max(counts)} repetitions"
-    return f"(p99 {figures}; {times})"
-
-
-def _shown(figure: Interval, first: bool) -> str:
+def _with_p99(cell: Cell) -> str:
+    figure = cell.quantiles_ms[0.99]
     if math.isinf(figure.value):
-        return "infinite, for more than 1 % failed"
-    if not math.isfinite(figure.high):
-        return f"{figure.value:.3g} ms, unbounded"
-    interval = "95 % interval " if first else ""
-    return f"{figure.value:.3g} ms, {interval}{figure.low:.3g} to {figure.high:.3g}"
+        return f"{cell.setup} (p99 infinite: {cell.error_rate:.1%} failed)"
+    if not math.isfinite(figure.high) or figure.high > UNLIKE * figure.low:
+        return f"{cell.setup} (p99 {plain(figure.value)} ms, unbounded)"
+    return f"{cell.setup} (p99 {plain(figure.value)} ms, 95 % interval {plain(figure.low)} to {plain(figure.high)})"
+
+
+def _with_reason(cell: Cell) -> str:
+    open_ = [each.reason for each in cell.promises if each.verdict == cell.verdict]
+    return f"{cell.setup} ({open_[0] if open_ else cell.verdict_reason})"
+
+
+def _repetitions(cells: Sequence[Cell]) -> str:
+    counts = sorted({sum(run.valid for run in cell.runs) for cell in cells})
+    if len(counts) == 1:
+        return f"{counts[0]} valid repetition{'' if counts[0] == 1 else 's'} each"
+    return f"{counts[0]} to {counts[-1]} valid repetitions"
 
 
 def _compared(each: Comparison) -> str:
     if not each.told:
         return ""
-    return (f"{each.setup}'s p99 is {each.ratio.value:.2g} times {each.baseline}'s "
-            f"({each.ratio.low:.2g} to {each.ratio.high:.2g})")
+    ratio = f"{plain(each.ratio.value)} times {each.baseline}'s"
+    return f"{each.setup}'s p99 is {ratio} ({plain(each.ratio.low)} to {plain(each.ratio.high)})"
 
 
-def _rate(per_s: float) -> str:
-    return f"{per_s:,.0f}" if per_s >= 100 else f"{per_s:.3g}"
-
-
-def _names(cells: Sequence[Cell]) -> str:
-    names = [cell.setup for cell in cells]
+def _listed(items: Iterable[str]) -> str:
+    names = list(items)
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 

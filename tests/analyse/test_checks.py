@@ -61,6 +61,19 @@ def test_a_late_generator_is_blamed_for_its_lag(queue: Queue, seen: Seen) -> Non
     assert check.figures["p99_ms"] > 3
 
 
+def test_a_generator_that_the_host_stopped_is_not_blamed(queue: Queue, seen: Seen, generator: Generator) -> None:
+    """Every second the host stops for 60 ms, and what was due is sent at the end of it."""
+    columns = queue(2, service_ms=0.2)
+    inside = (columns["due_ns"] > 0) & (columns["due_ns"] % 10**9 < 60_000_000)
+    delay = np.where(inside, 60_000_000 - columns["due_ns"] % 10**9, 0)
+    columns["sent_ns"], columns["done_ns"] = columns["sent_ns"] + delay, columns["done_ns"] + delay
+    pauses = [[second * 10**9, second * 10**9 + 60_000_000] for second in range(20)]
+    for realtime, blamed in ((True, "host"), (False, "generator")):
+        said = generator(len(columns["seq"]), hiccup_pauses_ns=pauses, hiccup_realtime=realtime)
+        check = found(seen(columns, facts={"generators": [said]}))["lag"]
+        assert (check.severity, check.blames) == ("invalid", blamed)
+
+
 def test_lag_is_judged_by_the_latency_it_adds_to(queue: Queue, seen: Seen) -> None:
     """1.5 ms late spoils a service of 1 ms, not one of 20 ms."""
     for service_ms, rate, spoilt in ((0.5, 500.0, True), (40.0, 10.0, False)):

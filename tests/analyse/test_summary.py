@@ -194,14 +194,21 @@ def test_the_sentence_says_who_keeps_the_promise_and_how_sure(records: Records) 
     analysis = analyse(records.folder, baseline="slow")
     said = analysis.sentence
     assert said.startswith("On echo at ")
-    assert "quick keeps p(99) < 12ms and errors < 1%" in said
-    assert "slow does not" in said
+    assert "5 valid repetitions each: quick (p99 6." in said
     assert "95 % interval" in said
-    assert "5 repetitions" in said
+    assert ") keeps p(99) < 12ms and errors < 1%; slow (p99" in said
+    assert ") does not; quick's p99 is 0.1" in said
     told = {each.metric: each for each in analysis.comparisons}
     assert told["p99"].told
     assert told["p99"].ratio.high < 1
-    assert "times slow's" in said
+
+
+def test_a_clear_break_fails_however_few_requests_there_are(records: Records) -> None:
+    for repetition in range(5):
+        records.add("slow", repetition, slo={"p(99)": "< 1ms"}, service_ms=1.8, seconds=1.0)
+    cell = only(analyse(records.folder))
+    assert sum(run.effective for run in cell.runs) < 368
+    assert cell.verdict == "fail"
 
 
 def test_nothing_to_analyse_is_one_sentence(records: Records) -> None:
