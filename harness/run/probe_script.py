@@ -57,6 +57,7 @@ def look(spec: dict[str, Any], out: IO[str], shared: bool) -> None:
                            for metric, value in figures.items() if value is not None)
     for scope, metric, value in host(spec["cpus"]):
         out.write(f"{now}\t{scope}\t0\t\t{metric}\t{value:.6f}\n")
+    out.flush()
 
 
 def family(pids: list[int], children: dict[int, list[int]]) -> list[int]:

@@ -1,6 +1,7 @@
 """A bench, the toys' catalog, and a way to run one cell of it for real."""
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -50,6 +51,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del os.environ["TAILRACE_CACHE"]
     else:
         os.environ["TAILRACE_CACHE"] = before
+
+
+@pytest.fixture
+def scratch_parent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where this test's scratch folders go, and nobody else's; its path is short."""
+    with tempfile.TemporaryDirectory(prefix="t-") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        monkeypatch.setenv("TMPDIR", folder)
+        yield Path(folder)
 
 
 @pytest.fixture
