@@ -83,7 +83,7 @@ def _table(analysis: Analysis, match: Match) -> Table:
     base = next((each.baseline for cell in match.cells if (each := against(analysis, cell)) is not None), "")
     costs = any(cell.cost for cell in match.cells)
     head = ["p50 (ms)", "p99 (ms)", "p99.9 (ms)", "goodput (/s)", "errors"]
-    head += ["cost ($/million good)"] * costs + [f"p99 ÷ {clean(base)}'s"] * bool(base)
+    head += ["$/million good"] * costs + [f"p99 ÷ {clean(base)}'s"] * bool(base)
     lines = [_line(analysis, cell, costs=costs, base=base) for cell in match.cells]
     lines += [line for name, line in _absent(analysis) if name.endswith(f" × {match.workload}")
               and line.setup not in {cell.setup for cell in match.cells}]
