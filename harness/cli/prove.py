@@ -21,7 +21,7 @@ def check(name: str, workload: str, as_json: bool) -> int:
         for head in ("point", "", "what was seen"):
             table.add_column(head)
         for point in points:
-            tone = {"passed": "green", "failed": "red"}.get(point.outcome, "dim")
-            table.add_row(point.code, f"[{tone}]{point.outcome}[/]", point.message)
+            tone = {"passed": "green", "failed": "red"}.get(point.verdict, "dim")
+            table.add_row(point.code, f"[{tone}]{point.verdict}[/]", point.message)
         screen().print(table)
-    return Exit.BROKEN_PROMISE if any(point.outcome == "failed" for point in points) else Exit.OK
+    return Exit.BROKEN_PROMISE if any(point.verdict == "failed" for point in points) else Exit.OK
