@@ -47,7 +47,7 @@ def race(attempts: Sequence[Attempt], bench: Bench, observer: Observer) -> list[
     too) once the interrupted run is recorded.
     """
     ids = []
-    with only_harness(bench.cache), _on_load_cpus(bench), _terminated_is_interrupted(), ExitStack() as stack:
+    with only_harness(bench.cache), _terminated_is_interrupted(), ExitStack() as stack:
         write_machine(bench.results, bench.machine.id, bench.machine.facts)
         agents = Agents(stack, observer)
         for attempt, upcoming in zip(attempts, [*attempts[1:], None], strict=True):
@@ -89,9 +89,11 @@ def _attempt(attempt: Attempt, bench: Bench, agents: Agents, observer: Observer)
         return _without_rows(attempt, bench, Outcome("skipped", skip))
     try:
         agent, model_dir = agents.of(attempt.workload)
+        environment([attempt.workload.lock, attempt.setup.lock], observer.say)  # on all CPUs, where it is to be built
     except TailraceError as error:
         return _without_rows(attempt, bench, Outcome("failed", str(error)))
-    return run_cell(attempt, bench, agent, model_dir, say=observer.say, progress=observer.progress)
+    with _on_load_cpus(bench):
+        return run_cell(attempt, bench, agent, model_dir, say=observer.say, progress=observer.progress)
 
 
 def _without_rows(attempt: Attempt, bench: Bench, outcome: Outcome) -> StoredRun:

@@ -67,7 +67,7 @@ def test_listening_sockets_are_found_and_told_apart(tmp_path: Path) -> None:
     with socket.socket() as local, socket.socket(socket.AF_INET6) as every, socket.socket() as open_to_all:
         local.bind(("127.0.0.1", 0))
         every.bind(("::1", 0))
-        open_to_all.bind(("0.0.0.0", 0))  # noqa: S104 -- never listened on longer than this test
+        open_to_all.bind(("0.0.0.0", 0))
         for each in (local, every, open_to_all):
             each.listen()
         found = {each.port: each for each in listeners([os.getpid()])}

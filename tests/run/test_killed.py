@@ -74,3 +74,17 @@ def test_nothing_outlives_a_kill(tmp_path: Path, scratch_parent: Path, toy: str)
     found = find_runs(tmp_path)
     assert (len(found.runs), len(found.unfinished)) == (0, 1)
     assert list(scratch_parent.iterdir()) == []
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, scratch_parent: Path) -> None:
+    script = (f'mount -t tmpfs -o size=512k tmpfs "{tmp_path}" && '
+              f'exec "{sys.executable}" "$0" floods-log "{tmp_path}" 1')
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script, str(SCRIPT)], capture_output=True, text=True, cwd=ROOT,
+                          check=False, timeout=120)
+    if "unshare" in done.stderr or "mount" in done.stderr:
+        pytest.skip("no private mounts here")
+    assert done.returncode == Exit.BAD_CONFIGURATION, done.stderr
+    assert "the disk is full, so this run was not recorded" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert descendants() == {}
+    assert list(scratch_parent.iterdir()) == []

@@ -127,7 +127,7 @@ def main() -> None:
     habit = sys.argv[1]
     toy = Toy(habit)
     begin_habit(habit)
-    host = "0.0.0.0" if habit == "all-addresses" else os.environ["HOST"]  # noqa: S104 -- the habit under test
+    host = "0.0.0.0" if habit == "all-addresses" else os.environ["HOST"]
     server = Server((host, int(os.environ["PORT"])), handler(toy))
     if habit != "ignores-sigterm":
         signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=finish, args=[toy, server]).start())
