@@ -70,7 +70,7 @@ def test_probes_saw_the_server_and_the_load(run_toy: RunToy) -> None:
             ("server", "cores_busy_s"), ("load", "cores_busy_s")} <= seen
     server = (probes["scope"] == "server") & (probes["metric"] == "rss_mb")
     assert 5 < probes["value"][server].max() < 500
-    assert len(set(probes["t_ns"][server])) >= 8
+    assert len(set(probes["t_ns"][server])) >= 4
     assert probes["t_ns"].min() < 0 < probes["t_ns"].max()
 
 
@@ -116,8 +116,8 @@ def test_one_second_without_answers_is_seen_from_the_due_times(run_toy: RunToy) 
     rows = run.columns("due_ns", "done_ns", "status")
     latency_ms = (rows["done_ns"] - rows["due_ns"]) / 1e6
     assert set(rows["status"]) == {200}
-    assert 900 < latency_ms.max() < 1500
-    assert 70 < np.count_nonzero(latency_ms > 200) < 100  # a hundred requests were due in that second
+    assert 900 < latency_ms.max() < 2000
+    assert 60 < np.count_nonzero(latency_ms > 200) < 130  # a hundred requests were due in that second
 
 
 @pytest.mark.parametrize("toy", ["ignores-sigterm", "leaves-daemon"])
