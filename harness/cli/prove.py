@@ -2,18 +2,23 @@
 
 from dataclasses import asdict
 
+from rich.console import Console
 from rich.table import Table
 
-from harness.catalog.discover import find_catalog
+from harness.catalog.discover import cache_folder, find_catalog
 from harness.cli.show import dump, screen
 from harness.errors import Exit
 from harness.run.conformance import check as prove
+from harness.run.locks import only_harness
 
 
 def check(name: str, workload: str, as_json: bool) -> int:
     """The points of a setup's contract; 99 when one fails."""
     found = find_catalog()
-    points = prove(found.setup(name), found.workload(workload))
+    subject, served = found.setup(name), found.workload(workload)
+    log = Console(stderr=as_json, soft_wrap=True)
+    with only_harness(cache_folder()):
+        points = prove(subject, served, lambda line: log.print(f"  {line}", markup=False, highlight=False))
     if as_json:
         dump({"setup": name, "workload": workload, "points": [asdict(point) for point in points]})
     else:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from harness.analyse.compare import compare
 from harness.analyse.model import Analysis, Cell, Comparison, Interval
+from harness.analyse.words import UNLIKE
 from harness.catalog.slo import Promise, parse_promise
 
 
@@ -108,8 +109,8 @@ def p99(cell: Cell) -> Interval:
 
 
 def bounded(figure: Interval) -> bool:
-    """Whether the data bound the figure on both sides."""
-    return math.isfinite(figure.low) and math.isfinite(figure.high)
+    """Whether the data bound the figure on both sides, and not so far apart that the bounds say nothing."""
+    return math.isfinite(figure.low) and math.isfinite(figure.high) and figure.high <= UNLIKE * figure.low
 
 
 def against(analysis: Analysis, cell: Cell, metric: str = "p99") -> Comparison | None:
