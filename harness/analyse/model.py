@@ -88,9 +88,10 @@ class Cell:
     """All repetitions of one setup under one workload, scenario and load.
 
     `quantiles_ms` maps 0.5, 0.9, 0.95, 0.99, 0.999 to the pooled quantile with a jackknife-over-repetitions interval.
-    `time_ms` maps lag, queue, wait, model, rest (transport, and what the server does not tell) to mean ms; `batches` maps a
-    batch size to its share of requests. `cpu_cores` is the mean of cores used by the server; `rss_mb` its peak. Figures are over the valid runs,
-    or over all where none is valid. `good_ms` is the latency within which an answer counts as good (NaN: any).
+    `time_ms` maps lag, queue, wait, model, rest (transport, and what the server does not tell) to mean ms; `batches`
+    maps a batch size to its share of requests. `cpu_cores` is the mean of cores used by the server; `rss_mb` its peak.
+    Figures are over the valid runs, or over all where none is valid. `good_ms` is the latency within which an answer
+    counts as good (NaN: any).
     `server_cpus` is how many CPUs the server had; `machine_id` and `hashes` (workload, scenario) say what it may be
     compared with.
     """
