@@ -22,15 +22,18 @@ from harness.load.stock import reported_p99_ms
 SEED = 20
 LADDER = (500, 1_000, 2_000, 4_000, 8_000, 12_000, 16_000, 20_000, 24_000, 28_000, 32_000)
 QUICK_LADDER = (500, 4_000, 12_000, 20_000, 28_000)
+RATES = (16_000, 8_000, 4_000, 2_000, 1_000, 500)
+QUICK_RATES = (16_000, 4_000, 500)
+ORACLE_TRIES = 2
 STALL_RATE, STALL_S, STALL_SERVICE_NS = 500.0, 1.0, 200_000
 STOCK = {"Fast": "FastHttpUser", "Plain": "HttpUser"}
-BLOCK_NS, BLOCK_EVERY_S, BASE_LOAD = 40_000_000, 0.5, 0.7
+BLOCK_NS, BLOCK_EVERY_S, BASE_LOAD = 60_000_000, 0.75, 0.7
 
 Say = Callable[[str], None]
 
 
 def calibrate(load_cpus: Sequence[int], target_cpus: Sequence[int], quick: bool, say: Say) -> Calibration:
-    """Measures in about half a minute (`quick`) or two and a half, one generator process on the last load CPU against
+    """Measures in about half a minute (`quick`) or two, one generator process on the last load CPU against
     a target on the first target CPU. Raises RunFailedError."""
     cpu, server = load_cpus[-1], target_cpus[0]
     with tempfile.TemporaryDirectory(prefix="tailrace-calibrate-") as name:
@@ -52,7 +55,7 @@ def calibrate(load_cpus: Sequence[int], target_cpus: Sequence[int], quick: bool,
 def _ladder(cpu: int, server: int, folder: Path, quick: bool) -> tuple[tuple[RatePoint, ...], dict[str, Any]]:
     """Every rate of the ladder in rising order, several times; after each a rest, so that one which was too much for
     the machine does not spoil the next."""
-    ladder, tries, duration_s = (QUICK_LADDER, 2, 0.4) if quick else (LADDER, 4, 1.0)
+    ladder, tries, duration_s = (QUICK_LADDER, 2, 0.4) if quick else (LADDER, 3, 1.0)
     stages: list[dict[str, object]] = []
     for rate in ladder * tries:
         stages += [{"arrivals": "poisson", "rate": float(rate), "duration_s": duration_s},
@@ -74,28 +77,35 @@ def _rate_point(rate: float, tries: list[Columns]) -> RatePoint:
 
 
 def _against_oracle(cpu: int, server: int, folder: Path, quick: bool) -> tuple[tuple[OraclePoint, ...], float]:
-    """Falling rates in one run through one queue, whose every departure Lindley's recursion gives from the schedule."""
-    rates, duration_s = ((16_000, 4_000, 500), 1.5) if quick else ((16_000, 8_000, 4_000, 2_000, 1_000, 500), 6.0)
-    stages = [{"arrivals": "poisson", "rate": float(rate), "duration_s": duration_s} for rate in rates]
+    """Falling rates, twice, in one run through one queue whose every departure Lindley's recursion gives from the
+    schedule. Of a rate's two tries the one counts whose requests went out more punctually (lag p99.9), which says
+    nothing about the answers' times but which of the two the host disturbed less."""
+    rates, duration_s = (QUICK_RATES, 0.8) if quick else (RATES, 4.0)
+    stages = [{"arrivals": "poisson", "rate": float(rate), "duration_s": duration_s} for rate in rates * ORACLE_TRIES]
     due_ns, stage = due_times([Stage.model_validate(s) for s in stages], SEED, 1.0)
-    service_ns = service_times_ns(np.array([*rates, rates[0]], np.float64)[stage], SEED)
+    service_ns = service_times_ns(np.array([*rates * ORACLE_TRIES, rates[0]], np.float64)[stage], SEED)
     truth_ns = departures(due_ns, service_ns) - due_ns
     with target(server) as running:
         bodies = [b"%d" % each for each in service_ns.tolist()]
         rows, _, _ = measure(Load(stages, bodies, 1.0, SEED), running.port, cpu, folder)
     points = []
-    for index, rate in enumerate(rates):
-        mine = _stage(rows, index)
-        true = _quantiles_ms(truth_ns[stage == index], 0.99, 0.999)
-        seen = _quantiles_ms(_latency_ns(mine), 0.99, 0.999)
-        points.append(OraclePoint(float(rate), len(mine["seq"]), true[0], seen[0], seen[0] / true[0] - 1, true[1],
-                                  seen[1], seen[1] / true[1] - 1, _quantiles_ms(_lag_ns(mine), 0.99)[0]))
+    for at, rate in enumerate(rates):
+        tries = [at + len(rates) * k for k in range(ORACLE_TRIES)]
+        best = min(tries, key=lambda index: _quantiles_ms(_lag_ns(_stage(rows, index)), 0.999))
+        points.append(_oracle_point(float(rate), _stage(rows, best), truth_ns[stage == best]))
     return tuple(points[::-1]), float(running.told["late_p99_us"])
 
 
+def _oracle_point(rate: float, rows: Columns, truth_ns: NDArray[np.int64]) -> OraclePoint:
+    true99, true999 = _quantiles_ms(truth_ns, 0.99, 0.999)
+    seen99, seen999 = _quantiles_ms(_latency_ns(rows), 0.99, 0.999)
+    return OraclePoint(rate, len(truth_ns), true99, seen99, seen99 / true99 - 1, true999, seen999,
+                       seen999 / true999 - 1, _quantiles_ms(_lag_ns(rows), 0.99)[0])
+
+
 def service_times_ns(rate: NDArray[np.float64], seed: int) -> NDArray[np.int64]:
-    """Service times for requests at `rate` (per row): exponential at 70 % utilisation, and every half second a request
-    that takes 40 ms, so that p99 is tens of ms at any rate and 1 % of it is more than the clock's noise."""
+    """Service times for requests at `rate` (per row): exponential at 70 % utilisation, and every 0.75 s a request
+    that takes 60 ms, so that p99 is tens of ms at any rate and 1 % of it is more than the clock's noise."""
     usual = np.random.default_rng([seed, 2]).exponential(BASE_LOAD / rate * 1e9).astype(np.int64)
     per_block = np.maximum(1, np.rint(rate * BLOCK_EVERY_S)).astype(np.int64)
     change = np.flatnonzero(np.diff(rate, prepend=rate[:1]))
@@ -106,7 +116,7 @@ def service_times_ns(rate: NDArray[np.float64], seed: int) -> NDArray[np.int64]:
 
 
 def _stall(cpu: int, server: int, folder: Path, quick: bool) -> StallPoint:
-    duration_s = 4.0 if quick else 20.0
+    duration_s = 4.0 if quick else 12.0
     stages = [{"arrivals": "constant", "rate": STALL_RATE, "duration_s": duration_s}]
     with target(server, stall_after_s=duration_s / 4 + 0.5, stall_s=STALL_S) as running:
         rows, _, t0_ns = measure(Load(stages, [b"%d" % STALL_SERVICE_NS], 0.5, SEED), running.port, cpu, folder)
@@ -117,7 +127,7 @@ def _stall(cpu: int, server: int, folder: Path, quick: bool) -> StallPoint:
 
 def _stock(kind: Literal["Fast", "Plain"], cpu: int, server: int, folder: Path, quick: bool) -> StallPoint:
     """Stock Locust under the same stall; the truth is what requests sent at its rate, waiting for nobody, see."""
-    duration_s = 4 if quick else 20
+    duration_s = 4 if quick else 12
     with target(server, stall_after_s=duration_s / 4, stall_s=STALL_S) as running:
         seen = reported_p99_ms(kind, running.port, cpu, STALL_RATE, duration_s=duration_s, folder=folder)
     due_ns, stage = due_times([Stage(arrivals="constant", rate=STALL_RATE, duration_s=duration_s)], SEED, 0.0)

@@ -65,8 +65,10 @@ class ClosedEngine(Engine):
         due_ns = np.where(sent_ns == ABSENT, np.frombuffer(self.due_ns, np.int64), sent_ns)
         return self.rows.columns(due_ns, stage, np.arange(len(stage), dtype=np.int32), t0_ns, clocks)
 
-    def dispatch(self) -> None:
+    def dispatch(self, opening: bool = True) -> None:
         """Brings as many users into the air as the present crowd has; told by the timer, at boundaries and retries."""
+        if not opening:
+            return
         moment = now()
         while self.current < len(self.crowds) and self.crowds[self.current].end_ns <= moment:
             self.current += 1

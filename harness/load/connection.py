@@ -147,7 +147,7 @@ class Connection:
                     engine.rows.kernel_ns[self.index] = seconds * 1_000_000_000 + nanoseconds
             self.parse(data, read_ns)
         if read_ns >= engine.next_due_ns:
-            engine.dispatch()
+            engine.dispatch(opening=False)
 
     def parse(self, data: bytes, read_ns: int) -> None:
         """Feeds `data`; whatever follows a complete answer is stray and costs the connection, not the answer."""

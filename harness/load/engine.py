@@ -101,10 +101,11 @@ class Engine:
         else:
             self.timer.arm(self.next_due_ns)
 
-    def dispatch(self) -> None:
-        """Sends the rows that are due, up to the first that has to open a connection: before the next one is opened
-        the hub looks for answers that wait, or a pause of the host would open thousands."""
-        while self.next_due_ns <= now():
+    def dispatch(self, opening: bool = True) -> None:
+        """Sends the rows that are due: with `opening` up to the first that has to open a connection, without it while
+        connections are idle. Between two openings the hub reads every answer that waits and sends on what that
+        frees; else a short pause of the host would open thousands, and opening costs more than sending."""
+        while self.next_due_ns <= now() and (opening or self.idle):
             index = self.next
             self.next = following = index + 1
             self.next_due_ns = self.due_ns[following] if following < len(self.due_ns) else FAR

@@ -24,7 +24,7 @@ from harness.load.hiccup import Hiccups, Meter
 from harness.load.locustfile import user_that
 from harness.load.orders import Orders
 from harness.load.payloads import Payloads
-from harness.load.process import Collector, go_realtime, pin, raise_file_limit
+from harness.load.process import Collector, pin, raise_file_limit, realtime
 from harness.load.progress import Progress, tell
 from harness.load.rows import clock_offset, save
 from harness.load.spec import LoadSpec, read_spec
@@ -67,7 +67,7 @@ def run(spec: LoadSpec) -> None:
     with ExitStack() as stack:
         meter = stack.enter_context(Meter())
         collector = stack.enter_context(Collector())
-        realtime = spec.realtime and go_realtime()
+        hurried = stack.enter_context(realtime(spec.realtime))
         before = clock_offset()
         tell({"ready": True, "n": len(engine.due_ns)})
         t0_ns = orders.t0_ns.get()
@@ -81,7 +81,7 @@ def run(spec: LoadSpec) -> None:
                 engine.over.wait()
         figures = {"cpu_s": _cpu_s() - cpu_began_s, "wall_s": time.monotonic() - began_s,
                    "gc_pauses": len(collector.pauses_ns), "gc_ms": sum(collector.pauses_ns) / 1e6,
-                   "connections": engine.opened, "stray_answers": engine.stray, "realtime": realtime}
+                   "connections": engine.opened, "stray_answers": engine.stray, "realtime": hurried}
         clocks = (before, clock_offset())
     columns = engine.columns(stage, t0_ns or 0, clocks)
     save(spec.out, columns, engine.answers, isinstance(engine, ClosedEngine))

@@ -5,6 +5,7 @@ import gc
 import os
 import resource
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 OPEN_FILES = 65_536
@@ -17,13 +18,19 @@ def pin(cpu: int | None) -> None:
         os.sched_setaffinity(0, {cpu})
 
 
-def go_realtime(priority: int = REALTIME_PRIORITY) -> bool:
-    """Whether the process now runs under SCHED_FIFO; False where the machine does not allow it."""
+@contextlib.contextmanager
+def realtime(wanted: bool) -> Iterator[bool]:
+    """Runs the calling thread under SCHED_FIFO for as long as the context lasts; gives whether it does."""
     try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
-    except OSError:
-        return False
-    return True
+        if wanted:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(REALTIME_PRIORITY))
+    except OSError:  # not allowed here
+        wanted = False
+    try:
+        yield wanted
+    finally:
+        if wanted:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def raise_file_limit() -> int:
