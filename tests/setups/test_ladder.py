@@ -53,4 +53,4 @@ def test_a_killed_parent_leaves_nothing(deploy: Deploy, name: str) -> None:
     server = deploy(name)
     assert len(server.processes()) > 2
     server.process.kill()
-    assert eventually(lambda: not server.processes(), 10), server.processes()
+    assert eventually(lambda: not server.processes(), 25), server.processes()

@@ -1,0 +1,60 @@
+"""Starts a Ray of its own on loopback, or joins the one it is told of; deploys; takes it all down at SIGTERM."""
+
+import os
+import shutil
+import signal
+import tempfile
+import threading
+
+from doorman.doorman import stay_behind_doorman
+
+APP = "tailrace"
+OBJECT_STORE_BYTES = 80 << 20
+LONGEST_TMP = 28  # Ray puts sockets 75 characters below it, and a socket's path must stay below 108
+HANDED_ON = ("WORKLOAD", "MODEL_DIR", "THREADS", "DEVICE", "PYTHONPATH", "OMP_NUM_THREADS", "ORT_DISABLE_TELEMETRY")
+
+
+def main() -> None:
+    """Returns after SIGTERM, when nothing of it runs any more."""
+    stay_behind_doorman()
+    usual = tempfile.gettempdir()
+    folder = tempfile.mkdtemp(prefix="ray-", dir=usual if len(usual) <= LONGEST_TMP else "/tmp")  # noqa: S108  private
+    os.environ |= ray_settings()
+    import ray  # noqa: PLC0415  it reads its settings on import
+    from ray import serve  # noqa: PLC0415
+    from served import Served  # noqa: PLC0415
+
+    workers, address = int(os.environ["KNOB_WORKERS"]), os.environ["KNOB_RAY_ADDRESS"]
+    if address:
+        handed_on = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
+        ray.init(address, runtime_env={"env_vars": handed_on}, log_to_driver=False)
+    else:
+        ray.init("local", num_cpus=workers, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES,
+                 _temp_dir=folder, _node_ip_address=os.environ["HOST"], log_to_driver=False, logging_level="WARNING")
+    serve.start(http_options=serve.HTTPOptions(host=os.environ["HOST"], port=int(os.environ["PORT"])))
+    replicas = Served.options(
+        num_replicas=workers, max_ongoing_requests=int(os.environ["KNOB_ONGOING"]),
+        max_queued_requests=int(os.environ["KNOB_QUEUE"]), ray_actor_options={"num_cpus": 1},
+        graceful_shutdown_wait_loop_s=0.2, graceful_shutdown_timeout_s=8)
+    serve.run(replicas.bind(int(os.environ["KNOB_MAX_BATCH"]), float(os.environ["KNOB_MAX_WAIT_MS"]) / 1e3), name=APP)
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())  # until here Ray's own handler ends a half-built cluster
+    ended.wait()
+    serve.delete(APP)
+    if not serve.status().applications:
+        serve.shutdown()
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def ray_settings() -> dict[str, str]:
+    """Ray's environment: silent, on loopback as on a Mac, and in its fast mode when the knob says so."""
+    settings = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+                "RAY_SERVE_LOG_TO_STDERR": "0"}
+    if os.environ["KNOB_THROUGHPUT_OPTIMIZED"] == "true":
+        settings |= {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1"}
+    return settings
+
+
+if __name__ == "__main__":
+    main()
