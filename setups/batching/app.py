@@ -11,6 +11,7 @@ import model
 from replica.replica import BODY_LIMIT
 
 from batching import metrics
+from batching.backlog import Backlog
 from batching.board import CODES, Board, worker_board
 from batching.job import FRONT_SHIFT, Answer, Job
 from batching.link import FrontLink
@@ -43,6 +44,7 @@ class App:
         self._workers = [worker_board(Path(), slot) for slot in range(settings.workers)]
         self._code_field = {code: f"code_{code}" for code in CODES}
         self.pending: dict[int, tuple[asyncio.Future[Answer], int]] = {}
+        self.backlog = Backlog(settings, self.pending, self._workers)
         self.draining = False
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -73,7 +75,7 @@ class App:
                 entry[0].set_result(answer)
 
     async def sweep(self) -> None:
-        """Answer 504 for what has passed its deadline, and keep the figures of the link shown, for ever."""
+        """Answer 504 for what has passed its deadline, and keep figures fresh, for ever."""
         retried = self._board["retried"]
         while True:
             await asyncio.sleep(SWEEP_S)
@@ -81,8 +83,9 @@ class App:
             late = [job_id for job_id, (_, deadline_ns) in self.pending.items() if deadline_ns <= now_ns]
             self.deliver([Answer(job_id, 504, 0, 0, 0, 0, b"the deadline passed") for job_id in late])
             self._board["unanswered"] = len(self.pending)
-            self._board["waiting"] = self.link.waiting
-            self._board["retried"] = retried + self.link.retried
+            self._board["waiting"] = len(self.backlog)
+            self._board["retried"] = retried + self.backlog.retried
+            self.backlog.refresh()
 
     async def _predict(self, headers: Headers, receive: Receive) -> Reply:
         timeout_s = self._settings.deadline_s
@@ -113,7 +116,7 @@ class App:
         now_ns = time.monotonic_ns()
         deadline_ns = now_ns + int(timeout_s * 1e9)
         self._next_id += 1
-        job = Job(self._next_id, now_ns, deadline_ns, 1, body)
+        job = Job(self._next_id, now_ns, deadline_ns, 1, 0, body)
         if deadline_ns <= now_ns:
             return Answer(job.id, 504, 0, 0, 0, 0, b"the deadline passed")
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

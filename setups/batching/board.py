@@ -8,15 +8,17 @@ import mmap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from batching.costs import SIZES
+from batching.costs import SIZES, Law
 
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 CODES = (200, 400, 404, 405, 413, 500, 503, 504)
 RUNNING_MOST = 128
 
+LAW_FIELDS = ("line_a", "line_b", "line_c", *(f"factor_{size}" for size in SIZES))
 WORKER_FIELDS = (
-    "pid", "ready", "busy_since_s", "expected_s", "best", "batches", "items", "model_s", "busy_s", "expired", "bad",
+    "pid", "ready", "busy_since_s", "expected_s", "best", "batches", "items", "model_s", "expired", "bad",
     "failed", *(f"batch_{size}" for size in BATCH_BUCKETS), "batch_more", *(f"cost_{size}" for size in SIZES),
+    *LAW_FIELDS,
     "running", *(f"running_{i}" for i in range(RUNNING_MOST)))
 FRONT_FIELDS = ("pid", "waiting", "unanswered", "retried", *(f"code_{code}" for code in CODES))
 SUPERVISOR_FIELDS = ("deaths", "hung")
@@ -42,6 +44,16 @@ class Board:
     def add(self, name: str, value: float = 1.0) -> None:
         """Increment a counter."""
         self._cells[self._at[name]] += value
+
+    def show_law(self, law: Law) -> None:
+        """Let the fronts know what batches cost."""
+        for name, value in zip(LAW_FIELDS, (*law.line, *law.factors), strict=True):
+            self[name] = value
+
+    def law(self) -> Law:
+        """What was last shown."""
+        a, b, c, *factors = (self[name] for name in LAW_FIELDS)
+        return Law((a, b, c), tuple(factors))
 
     def start(self, ids: Iterable[int], now_s: float, expected_s: float) -> None:
         """Say which jobs run from now on, and how long they should take."""

@@ -5,7 +5,9 @@ padding to the longest costs; a, b, c >= 0 are fitted by least squares on relati
 tried and drifts of the machine are covered; k_n is a robust moving average of what the line misses at sizes near n.
 """
 
+from collections.abc import Sequence
 from itertools import combinations
+from typing import NamedTuple
 
 Vector = tuple[float, float, float]
 
@@ -14,7 +16,21 @@ RATE = 0.05          # of the moving averages: about the last twenty batches cou
 MEMORY = 0.998       # of the fit: about the last five hundred batches count
 PRIOR_WEIGHT = 4.0   # a measurement at start never fades, and counts as this many later ones
 REFIT_EVERY = 32
+TRUSTED = 1.5        # how far a few measurements at start may put a size off the line
+LEAST_S = 1e-7
 OUTLIER = 2.0        # a batch this many times off (a host pause, say) counts as this many times off
+
+
+class Law(NamedTuple):
+    """What has been learned: a, b, c, and k_n for each of SIZES."""
+
+    line: Vector
+    factors: tuple[float, ...]
+
+    def predict(self, n: int, size: float) -> float:
+        """Seconds a batch of n whose longest body has `size` bytes will take."""
+        a, b, c = self.line
+        return max(a + b * n + c * n * size, LEAST_S) * self.factors[_SLOT[n] if n < len(_SLOT) else -1]
 
 
 class Costs:
@@ -37,7 +53,7 @@ class Costs:
         for n, size, seconds in measured:
             missed.setdefault(near(n), []).append(seconds / self._base(n, size))
         for n, ratios in missed.items():
-            self._factor[n] = sorted(ratios)[len(ratios) // 2]
+            self._factor[n] = min(max(sorted(ratios)[len(ratios) // 2], 1 / TRUSTED), TRUSTED)
         tried = sorted(missed)
         for n in SIZES:
             if n not in missed:
@@ -60,9 +76,14 @@ class Costs:
         """Seconds a batch of n whose longest body has `size` bytes will take."""
         return self._base(n, size) * self._factor[near(n)]
 
+    def law(self, stretch: float) -> Law:
+        """What is known now, in seconds `stretch` times as long as those observed."""
+        a, b, c = self._line
+        return Law((a * stretch, b * stretch, c * stretch), tuple(self._factor.values()))
+
     def _base(self, n: int, size: float) -> float:
         a, b, c = self._line
-        return max(a + b * n + c * n * size, 1e-7)
+        return max(a + b * n + c * n * size, LEAST_S)
 
     def _refit(self) -> None:
         self._line = nonnegative(self._prior, self._recent)
@@ -129,9 +150,16 @@ def _solve(matrix: list[list[float]], right: list[float]) -> list[float] | None:
     return [value / scale[i] for i, value in enumerate(found)]
 
 
+def mean_law(laws: Sequence[Law]) -> Law:
+    """One law for replicas that learned apart: the mean of what they learned."""
+    a, b, c = (sum(part) / len(laws) for part in zip(*(law.line for law in laws), strict=True))
+    factors = tuple(sum(part) / len(laws) for part in zip(*(law.factors for law in laws), strict=True))
+    return Law((a, b, c), factors)
+
+
 def near(n: int) -> int:
     """The size in SIZES whose factor serves a batch of n: the largest not above it."""
-    for size in reversed(SIZES):
-        if size <= n:
-            return size
-    return 1
+    return SIZES[_SLOT[n] if n < len(_SLOT) else -1]
+
+
+_SLOT = [max(i for i, size in enumerate(SIZES) if size <= max(n, 1)) for n in range(SIZES[-1] + 1)]

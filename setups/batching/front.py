@@ -38,7 +38,7 @@ class Server(uvicorn.Server):
 async def run(settings: Settings, index: int, fronts: int) -> None:
     """Serve until SIGTERM, then answer what is in flight."""
     app = App(settings, index, fronts, front_board(Path(), index))
-    app.link = transport.FrontLink(index, settings.workers, app.pending, app.deliver)
+    app.link = transport.FrontLink(index, fronts, settings.workers, app.backlog, app.deliver)
     await app.link.open()
     server = Server(uvicorn.Config(
         app, http="httptools", ws="none", lifespan="off", interface="asgi3", access_log=False, log_level="warning",

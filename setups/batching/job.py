@@ -7,12 +7,13 @@ from typing import NamedTuple
 FRONT_SHIFT = 46
 MAX_ATTEMPTS = 2
 
-_JOB = struct.Struct("<QqqBI")
+_JOB = struct.Struct("<QqqBII")
 _ANSWER = struct.Struct("<QHIIIHI")
 
 
 class Job(NamedTuple):
-    """One admitted request. Times are CLOCK_MONOTONIC ns, one clock for all processes of a machine.
+    """One admitted request. Times are CLOCK_MONOTONIC ns, one clock for all processes of a machine;
+    `wait_us` is how long it was held back for company.
 
     The id names its front in the bits from FRONT_SHIFT on and stays below 2**53, so that a float64 holds it exactly.
     """
@@ -21,6 +22,7 @@ class Job(NamedTuple):
     admitted_ns: int
     deadline_ns: int
     attempt: int
+    wait_us: int
     body: bytes
 
     @property
@@ -50,7 +52,7 @@ def pack_jobs(jobs: Iterable[Job]) -> bytes:
     """Jobs as bytes, one after another."""
     parts: list[bytes] = []
     for job in jobs:
-        parts.append(_JOB.pack(job.id, job.admitted_ns, job.deadline_ns, job.attempt, len(job.body)))
+        parts.append(_JOB.pack(job.id, job.admitted_ns, job.deadline_ns, job.attempt, job.wait_us, len(job.body)))
         parts.append(job.body)
     return b"".join(parts)
 
@@ -60,9 +62,9 @@ def unpack_jobs(data: bytes) -> list[Job]:
     jobs: list[Job] = []
     at = 0
     while at < len(data):
-        job_id, admitted_ns, deadline_ns, attempt, length = _JOB.unpack_from(data, at)
+        *head, length = _JOB.unpack_from(data, at)
         at += _JOB.size
-        jobs.append(Job(job_id, admitted_ns, deadline_ns, attempt, data[at:at + length]))
+        jobs.append(Job(*head, data[at:at + length]))
         at += length
     return jobs
 

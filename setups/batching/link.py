@@ -1,17 +1,10 @@
 """What a transport must offer; a setup's `transport.py` does, under these names."""
 
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from batching.backlog import Backlog
 from batching.job import Answer, Job
-
-
-class Want(NamedTuple):
-    """What an idle worker asks for: a batch of `best` would take it `seconds`; it will look at up to `most` jobs."""
-
-    best: int
-    most: int
-    seconds: float
 
 
 class Companion(NamedTuple):
@@ -22,23 +15,16 @@ class Companion(NamedTuple):
 
 
 class FrontLink(Protocol):
-    """A front's end. `pending` holds the ids somebody still waits for; `deliver` takes the answers.
-    `retried` counts jobs queued again after a worker died."""
+    """A front's end: gives what `backlog` says to workers, hands their answers to `deliver`."""
 
-    retried: int
-
-    @property
-    def waiting(self) -> int:
-        """Jobs that no worker is known to have taken."""
-
-    def __init__(self, index: int, workers: int, pending: Container[int],
+    def __init__(self, index: int, fronts: int, workers: int, backlog: Backlog,
                  deliver: Callable[[list[Answer]], None]) -> None: ...
 
     async def open(self) -> None:
         """Start taking and giving; returns when jobs can be submitted."""
 
     def submit(self, job: Job) -> None:
-        """Queue a job for whichever worker asks next; jobs of one turn of the event loop travel together."""
+        """Queue a job; jobs of one turn of the event loop travel together."""
 
     def worker_gone(self, name: str, started: frozenset[int]) -> None:
         """Queue again what that worker held; a job in `started` has used up one attempt."""
@@ -50,13 +36,13 @@ class FrontLink(Protocol):
 class WorkerLink(Protocol):
     """A worker's end."""
 
-    def __init__(self, name: str, fronts: int, workers: int) -> None: ...
+    def __init__(self, name: str, fronts: int) -> None: ...
 
-    def take(self, want: Want, timeout_s: float) -> list[Job]:
-        """Wait for jobs; an empty list after the timeout."""
+    def take(self, timeout_s: float) -> list[list[Job]]:
+        """Wait for batches; an empty list after the timeout."""
 
     def give(self, answers: list[Answer]) -> None:
-        """Send answers to the fronts that wait for them."""
+        """Send the answers to one batch to the front that waits for them."""
 
     def close(self) -> None:
         """Stop taking jobs."""

@@ -1,4 +1,4 @@
-"""How many jobs a worker takes, which of them run together, and whether it waits for more. Pure.
+"""How many jobs a worker gets, which of them run together, and whether they wait for more. Pure.
 
 `cost(n, size)` is the learned seconds of a batch of n whose longest body has `size` bytes.
 """
@@ -10,6 +10,7 @@ Cost = Callable[[int, float], float]
 
 FRONT_REQUEST_S = 90e-6   # CPU a front spends on one request: parse, admit, hand over, answer
 SPREAD_WORTH_S = 1e-3     # below this a batch is not worth spreading over idle workers: messages cost more
+BROKER_WORTH_S = 5e-3     # above this a round trip through a broker is short beside the batch
 
 
 def best_size(cost: Cost, size: float, limit: int, gain: float) -> int:
@@ -22,21 +23,22 @@ def best_size(cost: Cost, size: float, limit: int, gain: float) -> int:
     return best
 
 
-def window(cost: Cost, size: float, best: int, gain: float) -> int:
-    """How many jobs to look at for a batch of `best`: more where like lengths save padding."""
-    return 3 * best if best > 1 and cost(best, size) > (1 + gain) * cost(best, size / 2) else best
+def share(queued: int, idle: int, best: int, seconds: float) -> int:
+    """How many of the queued jobs one of the idle workers gets at most: `best`, a batch of which takes `seconds`.
 
-
-def share(queued: int, idle: int, workers: int, best: int, most: int, seconds: float) -> int:
-    """How many of the queued jobs one idle worker gets: at least 1 and at most `most`.
-
-    Several idle workers split evenly where the batch (of `seconds`) is worth it. A long queue is split among all
-    workers, so that none holds jobs which another could start sooner.
+    Several idle workers split the queue evenly, unless a batch is so short that messages would cost more.
     """
-    fair = max(best, math.ceil(queued / max(workers, 1)))
-    if seconds > SPREAD_WORTH_S:
-        fair = min(fair, math.ceil(queued / max(idle, 1)))
-    return max(1, min(queued, fair, most))
+    if seconds < SPREAD_WORTH_S:
+        return best
+    return max(1, min(best, math.ceil(queued / max(idle, 1))))
+
+
+def ahead(workers: int, seconds: float) -> int:
+    """How many batches to have under way through a broker: those that run, and where batches are short, as many waiting.
+
+    A batch formed early misses company that comes later; one formed late leaves a worker idle for a round trip.
+    """
+    return workers if seconds > BROKER_WORTH_S else 2 * workers
 
 
 def wait_s(taken: int, best: int, others_idle: bool, utilisation: float, rate: float, one_s: float,
@@ -53,22 +55,19 @@ def wait_s(taken: int, best: int, others_idle: bool, utilisation: float, rate: f
     return min(gap_s, longest_s) if worth and gap_s <= longest_s else 0.0
 
 
-def plan(sizes: Sequence[int], slack_s: Sequence[float], alone: Sequence[bool], cost: Cost, best: int,
-         gain: float) -> list[list[int]]:
-    """Groups of indices to run one after another; each index once, index 0 (the oldest) in the first group.
+def pick(sizes: Sequence[int], slack_s: Sequence[float], cost: Cost, most: int, gain: float) -> list[int]:
+    """Which jobs run now, as indices in order of age: always job 0, the oldest, and at most `most`.
 
-    Groups have at most `best` members, none costs more than the least slack of its members (a single one may), and
-    like lengths go together where padding would cost more than `gain`. `alone` marks jobs that must run on their own.
+    Where padding costs more than `gain`, those near it in length that save most of what each would cost alone: the run
+    of neighbours by length, job 0 in it, with the least cost for the work done. Else the next oldest. No batch of
+    several costs more than the least slack of its members, nor comes within `gain` of running its members alone.
     """
-    shared = [i for i in range(len(sizes)) if not alone[i]]
-    if best <= 1 or len(shared) < 2:
-        groups = [[i] for i in shared]
-    elif _length_matters(sizes, shared, cost, best, gain):
-        groups = _by_length(sizes, slack_s, shared, cost, best)
-    else:
-        groups = _by_age(sizes, slack_s, shared, cost, best)
-    groups += [[i] for i in range(len(sizes)) if alone[i]]
-    return sorted((sorted(group) for group in groups), key=lambda group: group[0])
+    if most <= 1 or len(sizes) == 1:
+        return [0]
+    count = min(most, len(sizes))
+    if cost(count, max(sizes)) <= (1 + gain) * cost(count, min(sizes)):
+        return _oldest(sizes, slack_s, cost, count)
+    return _alike(sizes, slack_s, cost, most, gain)
 
 
 def fronts_for(item_s: float, cores: int) -> int:
@@ -76,48 +75,27 @@ def fronts_for(item_s: float, cores: int) -> int:
     return max(1, min(cores, math.ceil(cores * FRONT_REQUEST_S / (FRONT_REQUEST_S + item_s) - 0.1)))
 
 
-def _length_matters(sizes: Sequence[int], shared: list[int], cost: Cost, best: int, gain: float) -> bool:
-    n = min(len(shared), best)
-    return (cost(n, max(sizes[i] for i in shared))
-            > (1 + gain) * cost(n, min(sizes[i] for i in shared)))
+def _oldest(sizes: Sequence[int], slack_s: Sequence[float], cost: Cost, count: int) -> list[int]:
+    slack, longest = slack_s[0], sizes[0]
+    for i in range(1, count):
+        slack, longest = min(slack, slack_s[i]), max(longest, sizes[i])
+        if cost(i + 1, longest) > slack:
+            return list(range(i))
+    return list(range(count))
 
 
-def _by_age(sizes: Sequence[int], slack_s: Sequence[float], shared: list[int], cost: Cost,
-            best: int) -> list[list[int]]:
-    """Even parts in order of age, a part ending early where one more would break a deadline in it."""
-    part = math.ceil(len(shared) / math.ceil(len(shared) / best))
-    groups: list[list[int]] = []
-    for i in shared:
-        if groups and len(groups[-1]) < part:
-            members = [*groups[-1], i]
-            if cost(len(members), max(sizes[j] for j in members)) <= min(slack_s[j] for j in members):
-                groups[-1] = members
-                continue
-        groups.append([i])
-    return groups
-
-
-def _by_length(sizes: Sequence[int], slack_s: Sequence[float], shared: list[int], cost: Cost,
-               best: int) -> list[list[int]]:
-    """The cheapest cut of the jobs, sorted by length, into runs: dynamic programming over the end of the last run."""
-    order = sorted(shared, key=lambda i: sizes[i])
-    total = [0.0]
-    begin = [0]
-    for end in range(1, len(order) + 1):
-        slack = math.inf
-        cheapest, start_of_cheapest = math.inf, end - 1
-        for start in range(end - 1, max(-1, end - 1 - best), -1):
-            slack = min(slack, slack_s[order[start]])
-            seconds = cost(end - start, sizes[order[end - 1]])
-            if end - start > 1 and seconds > slack:
-                continue
-            if total[start] + seconds < cheapest:
-                cheapest, start_of_cheapest = total[start] + seconds, start
-        total.append(cheapest)
-        begin.append(start_of_cheapest)
-    groups: list[list[int]] = []
-    end = len(order)
-    while end > 0:
-        groups.append(order[begin[end]:end])
-        end = begin[end]
-    return groups
+def _alike(sizes: Sequence[int], slack_s: Sequence[float], cost: Cost, most: int, gain: float) -> list[int]:
+    order = sorted(range(len(sizes)), key=lambda i: sizes[i])
+    oldest = order.index(0)
+    apart = [cost(1, sizes[i]) for i in order]
+    least, found = 1 - gain, (oldest, oldest + 1)
+    for begin in range(max(0, oldest - most + 1), oldest + 1):
+        work = sum(apart[begin:oldest])
+        slack = min((slack_s[i] for i in order[begin:oldest]), default=math.inf)
+        for end in range(oldest + 1, min(len(order), begin + most) + 1):
+            work += apart[end - 1]
+            slack = min(slack, slack_s[order[end - 1]])
+            seconds = cost(end - begin, sizes[order[end - 1]])
+            if end - begin > 1 and seconds <= slack and seconds < least * work:
+                least, found = seconds / work, (begin, end)
+    return sorted(order[found[0]:found[1]])

@@ -43,7 +43,7 @@ def from_environment() -> Settings:
         workers=_count("KNOB_WORKERS", cores), fronts=_count("KNOB_FRONTS", cores),
         queue=int(_number("KNOB_QUEUE", "1024")), deadline_s=_number("KNOB_DEADLINE_MS", "10000") / 1e3,
         max_batch=int(_number("KNOB_MAX_BATCH", "32")), max_wait_s=_number("KNOB_MAX_WAIT_MS", "2", least=0) / 1e3,
-        gain=_number("KNOB_GAIN", "0.05", least=0), hung_after_s=_number("KNOB_HUNG_AFTER_MS", "5000") / 1e3,
+        gain=_number("KNOB_GAIN", "0.08", least=0), hung_after_s=_number("KNOB_HUNG_AFTER_MS", "5000") / 1e3,
         redis_url=os.environ.get("KNOB_REDIS_URL", ""))
 
 

@@ -18,13 +18,15 @@ from replica.lifeline import die_with_parent
 
 from batching import policy
 from batching.board import BATCH_BUCKETS, Board, worker_board
-from batching.costs import SIZES, Costs
+from batching.costs import RATE, SIZES, Costs
 from batching.job import Answer, Job
-from batching.link import Want
 from batching.settings import Settings, from_environment
 
 IDLE_S = 0.1
-PRIME_S = 1.5
+PRIME_S = 3.0
+REPEATS = 3
+STALE = 2
+STRETCH_MOST = 10.0
 SHOW_EVERY = 16
 
 
@@ -36,51 +38,44 @@ class Worker:
         self._board = board
         self._model: Any = model.load(settings.model_dir, settings.threads, settings.device)
         self._costs = Costs()
+        # On a CPU work is CPU seconds: what else the machine does meanwhile says nothing about a batch size. How much
+        # longer it takes by the wall is learned apart.
+        self._clock = time.process_time if settings.device == "cpu" else time.perf_counter
+        self._stretch = 1.0
         self._batches = 0
 
     def prime(self, bodies: Sequence[bytes]) -> None:
-        """Run golden bodies in batches of growing size, short ones and long ones; raises what the model raises."""
+        """Run golden bodies in batches of growing size, of short, middling and long ones; raises what the model raises.
+
+        Ends when growing has stopped to pay or PRIME_S is over: serving teaches the rest.
+        """
         order = sorted(bodies, key=len)
         begun = time.perf_counter()
         self._answers([model.decode(order[0])])
         measured: list[tuple[int, int, float]] = []
+        each: list[float] = []
         for n in (size for size in SIZES if size <= self._settings.max_batch):
-            for at in (0, (len(order) - 1) // 2, len(order) - 1):
-                batch = [order[min(at, len(order) - n) + i] if n <= len(order) else order[i % len(order)] for i in range(n)]
-                start = time.perf_counter()
-                self._answers([model.decode(body) for body in batch])
-                measured.append((n, max(map(len, batch)), time.perf_counter() - start))
-            if time.perf_counter() - begun > PRIME_S:
+            found = [self._measured(order, n, part) for part in (0.0, 0.5, 1.0)]
+            measured += found
+            each.append(sum(seconds for _, _, seconds in found) / n)
+            stopped = len(each) > STALE and min(each[-STALE:]) > min(each[:-STALE]) * (1 - self._settings.gain)
+            if stopped or time.perf_counter() - begun > PRIME_S:
                 break
         self._costs.prime(measured)
         self._show()
 
-    def want(self) -> Want:
-        """What to ask for next."""
-        size, gain = self._costs.typical_size, self._settings.gain
-        best = policy.best_size(self._costs.predict, size, self._settings.max_batch, gain)
-        self._board["best"] = best
-        return Want(best, policy.window(self._costs.predict, size, best, gain), self._costs.predict(best, size))
+    def _measured(self, order: Sequence[bytes], n: int, part: float) -> tuple[int, int, float]:
+        """(n, longest body, least seconds) of n bodies of like length, `part` of the way from shortest to longest."""
+        at = max(0, min(round(part * len(order)), len(order) - n))
+        batch = [order[(at + i) % len(order)] for i in range(n)]
+        taken: list[float] = []
+        for _ in range(REPEATS):
+            start = self._clock()
+            self._answers([model.decode(body) for body in batch])
+            taken.append(self._clock() - start)
+        return n, max(map(len, batch)), min(taken)
 
-    def company_s(self, jobs: list[Job], best: int, rate: float, utilisation: float, others_idle: bool) -> float:
-        """Seconds to wait for more jobs before running these."""
-        size, n = max(len(job.body) for job in jobs), len(jobs)
-        if n < 2 or n >= best:
-            return 0.0
-        predict = self._costs.predict
-        return policy.wait_s(n, best, others_idle, utilisation, rate, predict(1, size),
-                             predict(n + 1, size) - predict(n, size), self._settings.max_wait_s)
-
-    def groups(self, jobs: list[Job], best: int) -> list[list[Job]]:
-        """Jobs in the order and company in which they should run."""
-        if len(jobs) == 1:
-            return [jobs]
-        now_ns = time.monotonic_ns()
-        plan = policy.plan([len(job.body) for job in jobs], [(job.deadline_ns - now_ns) / 1e9 for job in jobs],
-                           [job.attempt > 1 for job in jobs], self._costs.predict, best, self._settings.gain)
-        return [[jobs[i] for i in group] for group in plan]
-
-    def run(self, jobs: list[Job], wait_ns: int) -> list[Answer]:
+    def run(self, jobs: list[Job]) -> list[Answer]:
         """One answer for each job: expired ones are dropped, a bad item fails alone."""
         start_ns = time.monotonic_ns()
         answers: list[Answer] = []
@@ -89,36 +84,37 @@ class Worker:
         for job in jobs:
             if job.deadline_ns <= start_ns:
                 self._board.add("expired")
-                answers.append(_refusal(job, 504, "the deadline passed in the queue", start_ns, wait_ns))
+                answers.append(_refusal(job, 504, "the deadline passed in the queue", start_ns))
                 continue
             try:
                 items.append(model.decode(job.body))
                 live.append(job)
             except ValueError as error:
                 self._board.add("bad")
-                answers.append(_refusal(job, 400, str(error), start_ns, wait_ns))
+                answers.append(_refusal(job, 400, str(error), start_ns))
             except Exception as error:  # noqa: BLE001 a workload's mistake must fail this item, not its neighbours
                 self._board.add("failed")
-                answers.append(_refusal(job, 500, _words(error), start_ns, wait_ns))
-        return answers + self._predicted(live, items, start_ns, wait_ns) if live else answers
+                answers.append(_refusal(job, 500, _words(error), start_ns))
+        return answers + self._predicted(live, items, start_ns) if live else answers
 
-    def _predicted(self, jobs: list[Job], items: list[Any], start_ns: int, wait_ns: int) -> list[Answer]:
+    def _predicted(self, jobs: list[Job], items: list[Any], start_ns: int) -> list[Answer]:
         n, size = len(jobs), max(len(job.body) for job in jobs)
-        self._board.start((job.id for job in jobs), start_ns / 1e9, self._costs.predict(n, size))
+        self._board.start((job.id for job in jobs), start_ns / 1e9, self._stretch * self._costs.predict(n, size))
+        start_s = self._clock()
         try:
             bodies = self._answers(items)
         except Exception as error:  # noqa: BLE001 predict may raise anything; the batch is retried item by item
             if n > 1:
                 return [answer for job, item in zip(jobs, items, strict=True)
-                        for answer in self._predicted([job], [item], time.monotonic_ns(), wait_ns)]
+                        for answer in self._predicted([job], [item], time.monotonic_ns())]
             self._board.add("failed")
-            return [_refusal(jobs[0], 500, _words(error), start_ns, wait_ns)]
+            return [_refusal(jobs[0], 500, _words(error), start_ns)]
         finally:
             self._board.stop()
         model_ns = time.monotonic_ns() - start_ns
-        self._learn(n, size, model_ns / 1e9)
-        return [Answer(job.id, 200, max(0, start_ns - job.admitted_ns - wait_ns) // 1000, wait_ns // 1000,
-                       model_ns // 1000, n, body) for job, body in zip(jobs, bodies, strict=True)]
+        self._learn(n, size, self._clock() - start_s, model_ns / 1e9)
+        return [Answer(job.id, 200, _queue_us(job, start_ns), job.wait_us, model_ns // 1000, n, body)
+                for job, body in zip(jobs, bodies, strict=True)]
 
     def _answers(self, items: list[Any]) -> list[bytes]:
         answers = model.predict(self._model, items)
@@ -126,8 +122,9 @@ class Worker:
             raise RuntimeError(f"predict gave {len(answers)} answers for {len(items)} items")
         return [model.encode(answer) for answer in answers]
 
-    def _learn(self, n: int, size: int, seconds: float) -> None:
-        self._costs.observe(n, size, seconds)
+    def _learn(self, n: int, size: int, work_s: float, seconds: float) -> None:
+        self._costs.observe(n, size, max(work_s, 1e-6))
+        self._stretch += RATE * (min(seconds / max(work_s, 1e-6), STRETCH_MOST) - self._stretch)
         board = self._board
         board.add("batches")
         board.add("items", n)
@@ -138,48 +135,18 @@ class Worker:
             self._show()
 
     def _show(self) -> None:
+        size = self._costs.typical_size
+        self._board["best"] = policy.best_size(self._costs.predict, size, self._settings.max_batch, self._settings.gain)
         for n in SIZES:
-            self._board[f"cost_{n}"] = self._costs.predict(n, self._costs.typical_size)
+            self._board[f"cost_{n}"] = self._stretch * self._costs.predict(n, size)
+        self._board.show_law(self._costs.law(self._stretch))
 
 
-class Pace:
-    """How busy this worker is and how fast jobs come to it: moving averages over about a second."""
-
-    def __init__(self) -> None:
-        self.utilisation = 0.0
-        self.rate = 0.0
-        self._last_s = time.monotonic()
-
-    def note(self, jobs: int, busy_s: float) -> None:
-        """Take in one turn of the loop that ended now."""
-        now_s = time.monotonic()
-        span_s = max(now_s - self._last_s, 1e-6)
-        self._last_s = now_s
-        weight = min(1.0, span_s)
-        self.utilisation += weight * (min(1.0, busy_s / span_s) - self.utilisation)
-        self.rate += weight * (jobs / span_s - self.rate)
-
-
-def serve(worker: Worker, link: "transport.WorkerLink", settings: Settings, others: list[Board]) -> None:
+def serve(worker: Worker, link: "transport.WorkerLink") -> None:
     """Pull, run, answer, until standard input closes."""
-    pace = Pace()
     while not select.select([sys.stdin], [], [], 0)[0]:
-        want = worker.want()
-        jobs = link.take(want, IDLE_S)
-        begun_s = time.monotonic()
-        if not jobs:
-            pace.note(0, 0.0)
-            continue
-        wait_ns = 0
-        idle = any(board["ready"] and not board["busy_since_s"] for board in others)
-        company_s = worker.company_s(jobs, want.best, pace.rate * settings.workers, pace.utilisation, idle)
-        if company_s > 0:
-            start_ns = time.monotonic_ns()
-            jobs += link.take(Want(want.best - len(jobs), want.best - len(jobs), want.seconds), company_s)
-            wait_ns = time.monotonic_ns() - start_ns
-        for group in worker.groups(jobs, want.best):
-            link.give(worker.run(group, wait_ns))
-        pace.note(len(jobs), time.monotonic() - begun_s)
+        for batch in link.take(IDLE_S):
+            link.give(worker.run(batch))
 
 
 def main() -> None:
@@ -197,15 +164,17 @@ def main() -> None:
     board["ready"] = 1
     line = sys.stdin.readline()
     if line:
-        others = [worker_board(Path(), other) for other in range(settings.workers) if other != slot]
-        link = transport.WorkerLink(name, int(line), settings.workers)
-        serve(worker, link, settings, others)
+        link = transport.WorkerLink(name, int(line))
+        serve(worker, link)
         link.close()
 
 
-def _refusal(job: Job, status: int, words: str, start_ns: int, wait_ns: int) -> Answer:
-    queue_ns = max(0, start_ns - job.admitted_ns - wait_ns)
-    return Answer(job.id, status, queue_ns // 1000, wait_ns // 1000, 0, 0, words.encode())
+def _refusal(job: Job, status: int, words: str, start_ns: int) -> Answer:
+    return Answer(job.id, status, _queue_us(job, start_ns), job.wait_us, 0, 0, words.encode())
+
+
+def _queue_us(job: Job, start_ns: int) -> int:
+    return max(0, (start_ns - job.admitted_ns) // 1000 - job.wait_us)
 
 
 def _words(error: Exception) -> str:

@@ -1,8 +1,10 @@
 """Starts a Ray of its own on loopback, or joins the one it is told of; deploys; takes it all down at SIGTERM."""
 
+import contextlib
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 
@@ -19,7 +21,7 @@ def main() -> None:
     stay_behind_doorman()
     usual = tempfile.gettempdir()
     folder = tempfile.mkdtemp(prefix="ray-", dir=usual if len(usual) <= LONGEST_TMP else "/tmp")  # noqa: S108  private
-    os.environ |= ray_settings()
+    os.environ |= ray_settings(folder)
     import ray  # noqa: PLC0415  it reads its settings on import
     from ray import serve  # noqa: PLC0415
     from served import Served  # noqa: PLC0415
@@ -47,13 +49,23 @@ def main() -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def ray_settings() -> dict[str, str]:
-    """Ray's environment: silent, on loopback as on a Mac, and in its fast mode when the knob says so."""
+def ray_settings(folder: str) -> dict[str, str]:
+    """Ray's environment: silent, on loopback as on a Mac, and in its fast mode when the knob says so, with files and
+    ports of its own where Ray has fixed ones."""
     settings = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
                 "RAY_SERVE_LOG_TO_STDERR": "0"}
-    if os.environ["KNOB_THROUGHPUT_OPTIMIZED"] == "true":
-        settings |= {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1"}
-    return settings
+    if os.environ["KNOB_THROUGHPUT_OPTIMIZED"] != "true":
+        return settings
+    haproxy = "RAY_SERVE_HAPROXY_"
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
+        ports = [str(each.getsockname()[1]) for each in sockets]
+    return settings | {
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        f"{haproxy}CONFIG_FILE_LOC": f"{folder}/haproxy.cfg", f"{haproxy}SOCKET_PATH": f"{folder}/haproxy.sock",
+        f"{haproxy}SERVER_STATE_BASE": folder, f"{haproxy}SERVER_STATE_FILE": f"{folder}/server-state",
+        f"{haproxy}METRICS_PORT": ports[0], f"{haproxy}STATS_PORT": ports[1],
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": ports[2], "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": ports[3]}
 
 
 if __name__ == "__main__":

@@ -1,29 +1,31 @@
 """Fronts and workers talk through Redis streams: a broker between them that outlives either.
 
-One stream of jobs with a consumer group, of which every worker is a consumer; one list of answers for each front. What a worker
-took stays pending in the group until its answer is there: taking away and answering are one transaction.
+One stream of batches with a consumer group, of which every worker is a consumer; one list of answers for each front. What a
+worker took stays pending in the group until its answer is there: taking away and answering are one transaction. A front keeps
+about as many batches in the stream as there are workers, and forms the next one when an answer comes.
 """
 
 import asyncio
+import math
 import os
 import socket
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import redis
 import redis.asyncio
-from batching import policy
-from batching.job import MAX_ATTEMPTS, Answer, Job, pack_answers, pack_jobs, unpack_answers, unpack_jobs
-from batching.link import Companion, Want
+from batching.backlog import Backlog
+from batching.job import Answer, Job, pack_answers, pack_jobs, unpack_answers, unpack_jobs
+from batching.link import Companion
 from batching.settings import Settings
 
 SOCKET = "redis.sock"
 GROUP = "workers"
-FIELD = b"job"
-AT_ONCE = 256
+FIELD = b"jobs"
+AT_ONCE = 64
 BLOCK_S = 1
 RETRY_S = 0.1
 SWEEPS_S = (0.0, 0.1, 0.3, 1.0)
@@ -39,24 +41,20 @@ def companions(settings: Settings) -> list[Companion]:
 
 
 class FrontLink:
-    """One front's jobs on their way through Redis."""
+    """One front's batches on their way through Redis."""
 
-    def __init__(self, index: int, workers: int,  # noqa: ARG002 workers share by themselves
-                 pending: Container[int], deliver: Callable[[list[Answer]], None]) -> None:
+    def __init__(self, index: int, fronts: int, workers: int, backlog: Backlog,
+                 deliver: Callable[[list[Answer]], None]) -> None:
         self._index = index
-        self._pending = pending
+        self._workers = math.ceil(workers / fronts)
+        self._backlog = backlog
         self._deliver = deliver
-        self._outbox: list[Job] = []
-        self.retried = 0
-        self._sent: dict[bytes, Job] = {}
-        self._entries: dict[int, bytes] = {}
+        self._sent: dict[bytes, list[Job]] = {}
+        self._under_way: dict[int, list[Job]] = {}
+        self._lost: list[list[Job]] = []
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def waiting(self) -> int:
-        """Jobs of this front that were not answered; Redis knows which of them were taken."""
-        return len(self._outbox) + len(self._sent)
+        self._later: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
         """Connect, make the stream's group, start sending and receiving."""
@@ -68,7 +66,7 @@ class FrontLink:
 
     def submit(self, job: Job) -> None:
         """Queue a job."""
-        self._outbox.append(job)
+        self._backlog.put(job)
         self._wake.set()
 
     def worker_gone(self, name: str, started: frozenset[int]) -> None:
@@ -83,40 +81,56 @@ class FrontLink:
         await self._commands.aclose()
         await self._answers.aclose()
 
-    def _start(self, work: Any) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _make_group(self) -> None:
         with suppress(redis.ResponseError):     # it is there already
-            await self._commands.xgroup_create(_key("jobs"), GROUP, id="0", mkstream=True)
+            await self._commands.xgroup_create(_key("batches"), GROUP, id="0", mkstream=True)
 
     async def _send(self) -> None:
-        """Everything submitted while the last round trip was under way goes with the next, for ever."""
+        """Keep the stream supplied, for ever; what comes up during one round trip goes with the next."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            jobs = [job for job in self._outbox if job.id in self._pending]
-            self._outbox.clear()
+            batches, self._lost = [*self._lost, *self._next()], []
             try:
-                await self._add(jobs)
+                await self._add(batches)
             except redis.ConnectionError:
-                self._outbox += jobs
+                self._lost = batches
                 await self._reconnected()
 
-    async def _add(self, jobs: list[Job]) -> None:
-        if not jobs:
+    def _next(self) -> list[list[Job]]:
+        batches: list[list[Job]] = []
+        while True:
+            under_way = len(self._under_way) + len(batches)
+            if under_way >= self._backlog.ahead(self._workers):
+                return batches
+            jobs = self._backlog.batch(max(1, self._workers - under_way))
+            if not jobs:
+                if self._backlog.held_s and self._later is None:
+                    self._later = asyncio.get_running_loop().call_later(self._backlog.held_s, self._waited)
+                return batches
+            batches.append(jobs)
+
+    def _waited(self) -> None:
+        self._later = None
+        self._wake.set()
+
+    async def _add(self, batches: list[list[Job]]) -> None:
+        if not batches:
             return
         pipe = self._commands.pipeline(transaction=False)
-        for job in jobs:
-            pipe.execute_command("XADD", _key("jobs"), "*", FIELD, pack_jobs([job]))
+        for jobs in batches:
+            # Under way from here on: the answer may overtake the receipt.
+            self._under_way[jobs[0].id] = jobs
+            pipe.execute_command("XADD", _key("batches"), "*", FIELD, pack_jobs(jobs))
         entries: list[bytes] = await pipe.execute()
-        for entry, job in zip(entries, jobs, strict=True):
-            # The answer may have overtaken the receipt.
-            if job.id in self._pending:
-                self._sent[entry] = job
-                self._entries[job.id] = entry
+        for entry, jobs in zip(entries, batches, strict=True):
+            if self._under_way.get(jobs[0].id) is jobs:
+                self._sent[entry] = jobs
 
     async def _receive(self) -> None:
         """Take answers off this front's list, for ever."""
@@ -127,20 +141,20 @@ class FrontLink:
             except redis.ConnectionError:
                 await asyncio.sleep(RETRY_S)
                 continue
-            if not found:
-                self._forget_abandoned()
             for blob in found[1] if found else ():
-                answers = unpack_answers(blob)
-                for answer in answers:
-                    self._sent.pop(self._entries.pop(answer.id, b""), None)
-                self._deliver(answers)
+                self._done(unpack_answers(blob))
 
-    def _forget_abandoned(self) -> None:
-        for entry in [entry for entry, job in self._sent.items() if job.id not in self._pending]:
-            self._entries.pop(self._sent.pop(entry).id, None)
+    def _done(self, answers: list[Answer]) -> None:
+        """One blob answers one batch, whatever became of its jobs."""
+        for answer in answers:
+            self._under_way.pop(answer.id, None)
+        self._deliver(answers)
+        if len(self._sent) > 2 * len(self._under_way):
+            self._sent = {entry: jobs for entry, jobs in self._sent.items() if jobs[0].id in self._under_way}
+        self._wake.set()
 
     async def _reconnected(self) -> None:
-        """Wait for Redis to be back; a new one knows nothing, so everything unanswered is queued again."""
+        """Wait for Redis to be back; a new one knows nothing, so everything unanswered goes again."""
         while True:
             try:
                 await self._commands.ping()
@@ -148,9 +162,9 @@ class FrontLink:
                 break
             except redis.ConnectionError:
                 await asyncio.sleep(RETRY_S)
-        self._outbox = [*self._sent.values(), *self._outbox]
+        self._lost = [*(jobs for jobs in self._under_way.values() if jobs not in self._lost), *self._lost]
+        self._under_way.clear()
         self._sent.clear()
-        self._entries.clear()
         self._wake.set()
 
     async def _requeue(self, name: str, started: frozenset[int]) -> None:
@@ -159,87 +173,65 @@ class FrontLink:
             await asyncio.sleep(pause_s)
             with suppress(redis.ConnectionError, redis.ResponseError):
                 rows = await self._commands.execute_command(
-                    "XPENDING", _key("jobs"), GROUP, "-", "+", AT_ONCE, name)
+                    "XPENDING", _key("batches"), GROUP, "-", "+", AT_ONCE, name)
                 mine = [entry for entry, *_ in rows if entry in self._sent]
                 if mine:
-                    await self._move(mine, started)
+                    await self._take_back(mine, started)
 
-    async def _move(self, entries: list[bytes], started: frozenset[int]) -> None:
+    async def _take_back(self, entries: list[bytes], started: frozenset[int]) -> None:
         pipe = self._commands.pipeline(transaction=True)
-        pipe.xack(_key("jobs"), GROUP, *entries)
-        pipe.xdel(_key("jobs"), *entries)
+        pipe.execute_command("XACK", _key("batches"), GROUP, *entries)
+        pipe.execute_command("XDEL", _key("batches"), *entries)
         await pipe.execute()
         for entry in entries:
-            job = self._sent.pop(entry, None)
-            if job is None:
-                continue
-            self._entries.pop(job.id, None)
-            if job.id in started and job.attempt >= MAX_ATTEMPTS:
-                self._deliver([Answer(job.id, 500, 0, 0, 0, 0, b"two workers died on this request")])
-            else:
-                self.retried += 1
-                self.submit(job._replace(attempt=job.attempt + (job.id in started)))
+            jobs = self._sent.pop(entry, [])
+            if jobs and self._under_way.pop(jobs[0].id, None):
+                self._deliver(self._backlog.put_back(jobs, started))
+        self._wake.set()
 
 
 class WorkerLink:
     """One consumer of the group."""
 
-    def __init__(self, name: str, fronts: int, workers: int) -> None:  # noqa: ARG002 answers find their front by name
+    def __init__(self, name: str, fronts: int) -> None:  # noqa: ARG002 an answer's id names its front
         self._name = name
-        self._workers = workers
         self._client = _client(redis)
-        self._entries: dict[int, bytes] = {}
-        self._length = 0
+        self._entry = b""
         self._make_group()
 
-    def take(self, want: Want, timeout_s: float) -> list[Job]:
-        """Read new entries of the stream; an empty list after the timeout, or a moment after Redis failed."""
-        count = policy.share(max(self._length, want.best), 1, self._workers, want.best, want.most, want.seconds)
+    def take(self, timeout_s: float) -> list[list[Job]]:
+        """The stream's next batch; none after the timeout, or a moment after Redis failed."""
         try:
             found = self._client.execute_command(
-                "XREADGROUP", "GROUP", GROUP, self._name, "COUNT", count, "BLOCK", max(1, round(timeout_s * 1e3)),
-                "STREAMS", _key("jobs"), ">")
+                "XREADGROUP", "GROUP", GROUP, self._name, "COUNT", 1, "BLOCK", round(timeout_s * 1e3),
+                "STREAMS", _key("batches"), ">")
         except redis.ResponseError:     # a new Redis, which knows of no group
             self._make_group()
             return []
         except redis.ConnectionError:
             time.sleep(RETRY_S)
             return []
-        jobs: list[Job] = []
-        for entry, values in _rows(found):
-            job = unpack_jobs(values[1])[0]
-            self._entries[job.id] = entry
-            jobs.append(job)
-        return jobs
+        if not found:
+            return []
+        [[_, [[self._entry, [_, batch]]]]] = found
+        return [unpack_jobs(batch)]
 
     def give(self, answers: list[Answer]) -> None:
-        """Answer and take off the stream, both or neither."""
-        fronts: dict[int, list[Answer]] = {}
-        for answer in answers:
-            fronts.setdefault(answer.front, []).append(answer)
-        entries = [self._entries.pop(answer.id) for answer in answers]
+        """Answer the batch and take it off the stream, both or neither."""
         pipe = self._client.pipeline(transaction=True)
-        for front, its in fronts.items():
-            pipe.execute_command("RPUSH", _key(f"answers-{front}"), pack_answers(its))
-        pipe.execute_command("XACK", _key("jobs"), GROUP, *entries)
-        pipe.execute_command("XDEL", _key("jobs"), *entries)
-        pipe.execute_command("XLEN", _key("jobs"))
-        with suppress(redis.ConnectionError):   # the fronts queue again what they hold
-            self._length = pipe.execute()[-1]
+        pipe.execute_command("RPUSH", _key(f"answers-{answers[0].front}"), pack_answers(answers))
+        pipe.execute_command("XACK", _key("batches"), GROUP, self._entry)
+        pipe.execute_command("XDEL", _key("batches"), self._entry)
+        with suppress(redis.ConnectionError):   # the front sends again what it holds
+            pipe.execute()
 
     def _make_group(self) -> None:
         with suppress(redis.ConnectionError, redis.ResponseError):      # away; or there already
-            self._client.xgroup_create(_key("jobs"), GROUP, id="0", mkstream=True)
+            self._client.xgroup_create(_key("batches"), GROUP, id="0", mkstream=True)
 
     def close(self) -> None:
         """Disconnect."""
         self._client.close()
-
-
-def _rows(found: Any) -> Iterator[tuple[bytes, list[bytes]]]:
-    """(entry id, [field, value]) of what XREADGROUP answered over one stream."""
-    for _, rows in found or ():
-        yield from rows
 
 
 def _client(library: Any) -> Any:

@@ -12,7 +12,7 @@ SETUPS = Path(__file__).resolve().parents[2] / "setups"
 sys.path.insert(0, str(SETUPS))
 
 from batching import policy  # noqa: E402  the path above makes it importable
-from batching.costs import SIZES, Costs, near  # noqa: E402
+from batching.costs import SIZES, Costs, Law, mean_law, near  # noqa: E402
 from batching.job import FRONT_SHIFT, Answer, Job, pack_answers, pack_jobs, unpack_answers, unpack_jobs  # noqa: E402
 
 seconds = st.floats(1e-6, 1.0)
@@ -28,31 +28,32 @@ costs = st.builds(line, seconds, seconds, st.floats(0, 1e-3))
 
 
 @given(lengths, costs, st.integers(1, 32), st.data())
-def test_a_plan_runs_each_job_once_the_oldest_first(sizes: list[int], cost: policy.Cost, best: int,
-                                                    data: st.DataObject) -> None:
+def test_a_batch_holds_the_oldest_and_breaks_no_deadline(sizes: list[int], cost: policy.Cost, most: int,
+                                                         data: st.DataObject) -> None:
     slack = data.draw(st.lists(st.floats(-1, 10), min_size=len(sizes), max_size=len(sizes)))
-    alone = data.draw(st.lists(st.booleans(), min_size=len(sizes), max_size=len(sizes)))
-    groups = policy.plan(sizes, slack, alone, cost, best, 0.05)
-    assert sorted(i for group in groups for i in group) == list(range(len(sizes)))
-    assert 0 in groups[0]
-    for group in groups:
-        assert len(group) <= best
-        assert len(group) == 1 or not any(alone[i] for i in group)
-        assert len(group) == 1 or cost(len(group), max(sizes[i] for i in group)) <= min(slack[i] for i in group)
+    batch = policy.pick(sizes, slack, cost, most, 0.05)
+    assert batch[0] == 0
+    assert batch == sorted(set(batch))
+    assert len(batch) <= most
+    assert len(batch) == 1 or cost(len(batch), max(sizes[i] for i in batch)) <= min(slack[i] for i in batch)
 
 
 @given(lengths, costs, st.integers(1, 32))
-def test_a_plan_is_never_dearer_than_running_all_alone(sizes: list[int], cost: policy.Cost, best: int) -> None:
-    best = policy.best_size(cost, sum(sizes) / len(sizes), best, 0.05)
-    groups = policy.plan(sizes, [math.inf] * len(sizes), [False] * len(sizes), cost, best, 0.05)
-    planned = sum(cost(len(group), max(sizes[i] for i in group)) for group in groups)
-    apart = sum(cost(1, size) for size in sizes)
-    assert planned <= apart * 1.05 + 1e-12
+def test_a_batch_is_cheaper_than_its_members_alone(sizes: list[int], cost: policy.Cost, most: int) -> None:
+    most = policy.best_size(cost, sizes[0], most, 0.05)
+    batch = policy.pick(sizes, [math.inf] * len(sizes), cost, most, 0.05)
+    together = cost(len(batch), max(sizes[i] for i in batch))
+    assert together <= sum(cost(1, sizes[i]) for i in batch) * 1.05 + 1e-12
 
 
 def test_like_lengths_run_together() -> None:
-    groups = policy.plan([10, 500, 11, 510, 9, 490], [9.0] * 6, [False] * 6, line(2e-2, 1e-4, 1e-4), 8, 0.05)
-    assert groups == [[0, 2, 4], [1, 3, 5]]
+    sizes, slack, cost = [10, 500, 11, 510, 9, 490], [9.0] * 6, line(2e-2, 1e-4, 1e-4)
+    assert policy.pick(sizes, slack, cost, 8, 0.05) == [0, 2, 4]
+    assert policy.pick(sizes[1:], slack[1:], cost, 8, 0.05) == [0, 2, 4]
+
+
+def test_where_length_is_nothing_the_next_oldest_run() -> None:
+    assert policy.pick([300, 10, 299, 11], [9.0] * 4, line(1e-3, 1e-4, 0.0), 3, 0.05) == [0, 1, 2]
 
 
 @given(seconds, st.integers(1, 64))
@@ -78,20 +79,16 @@ def test_asking_for_more_gain_never_means_a_bigger_batch(cost: policy.Cost, limi
     assert each[high] >= each[low] * (1 - low) * 0.999
 
 
-@given(st.integers(1, 5000), st.integers(1, 16), st.data(), seconds)
-def test_a_share_is_at_least_one_and_never_more_than_asked(queued: int, workers: int, data: st.DataObject,
-                                                          batch_s: float) -> None:
-    idle = data.draw(st.integers(1, workers))
-    best = data.draw(st.integers(1, 32))
-    most = data.draw(st.integers(best, 3 * best))
-    count = policy.share(queued, idle, workers, best, most, batch_s)
-    assert 1 <= count <= min(queued, most)
-    assert count >= min(queued, best, math.ceil(queued / idle))
+@given(st.integers(1, 5000), st.integers(1, 16), st.integers(1, 32), seconds)
+def test_a_share_is_at_least_one_and_fills_what_is_best(queued: int, idle: int, best: int, batch_s: float) -> None:
+    count = policy.share(queued, idle, best, batch_s)
+    assert 1 <= count <= best
+    assert count >= min(best, math.ceil(queued / idle))
 
 
 def test_idle_workers_split_what_takes_long_and_one_takes_all_that_is_short() -> None:
-    assert policy.share(6, 3, 3, 8, 8, 0.02) == 2
-    assert policy.share(6, 3, 3, 8, 8, 0.0001) == 6
+    assert policy.share(6, 3, 8, 0.02) == 2
+    assert policy.share(6, 3, 8, 0.0001) == 8
 
 
 @given(st.integers(2, 32), st.booleans(), st.floats(0, 1), st.floats(0, 1e5), seconds, seconds)
@@ -128,6 +125,12 @@ def test_costs_predict_sizes_never_measured(a: float, b: float, c: float) -> Non
     for n in (1, 3, 5, 8, 16, 32):
         for size in (10, 60, 900):
             assert learned.predict(n, size) == pytest.approx(true(n, size), rel=0.02)
+            assert learned.law(1.0).predict(n, size) == pytest.approx(learned.predict(n, size))
+
+
+def test_replicas_that_learned_apart_agree_on_the_mean() -> None:
+    one, two = Law((1.0, 2.0, 3.0), (1.0, 2.0)), Law((3.0, 2.0, 1.0), (3.0, 4.0))
+    assert mean_law([one, two]) == Law((2.0, 2.0, 2.0), (2.0, 3.0))
 
 
 @given(st.floats(0.5, 2.0))
@@ -154,7 +157,7 @@ def test_the_size_near_is_one_that_is_known(n: int) -> None:
 
 
 jobs = st.lists(st.builds(Job, st.integers(0, 2**53 - 1), st.integers(0, 2**62), st.integers(0, 2**62),
-                          st.integers(1, 2), st.binary(max_size=200)))
+                          st.integers(1, 2), st.integers(0, 2**32 - 1), st.binary(max_size=200)))
 answers = st.lists(st.builds(Answer, st.integers(0, 2**53 - 1), st.integers(200, 599), st.integers(0, 2**32 - 1),
                              st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.integers(0, 1000),
                              st.binary(max_size=200)))
@@ -172,5 +175,5 @@ def test_answers_survive_the_wire(sent: list[Answer]) -> None:
 
 def test_an_id_knows_its_front_and_fits_a_float() -> None:
     last = (100 << FRONT_SHIFT) + 2**45
-    assert Job(last, 0, 0, 1, b"").front == 100
+    assert Job(last, 0, 0, 1, 0, b"").front == 100
     assert int(float(last)) == last

@@ -1,0 +1,134 @@
+"""The jobs of one front that no worker has, and what goes next."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Container, Sequence
+
+from batching import policy
+from batching.board import Board
+from batching.costs import Law, mean_law
+from batching.job import MAX_ATTEMPTS, Answer, Job
+from batching.settings import Settings
+
+LOOK = 64           # jobs looked at for like lengths: more found no better company in simulations
+MEMORY = 0.98       # of the moving averages, a step every 20 ms: about the last second
+
+
+class Backlog:
+    """A queue that knows what batches cost. `pending` holds the ids somebody still waits for; others are skipped.
+
+    `held_s` is, after an empty `batch`, the seconds until it is worth asking again (0: when something changes).
+    """
+
+    def __init__(self, settings: Settings, pending: Container[int], boards: Sequence[Board]) -> None:
+        self._settings = settings
+        self._pending = pending
+        self._boards = boards
+        self._jobs: deque[Job] = deque()
+        self._best: dict[int, int] = {}
+        self._arrived = 0
+        self._rate = 0.0
+        self._utilisation = 0.0
+        self._seen_s = time.monotonic()
+        self._since_ns = 0
+        self.held_s = 0.0
+        self.retried = 0
+        self.refresh()
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def put(self, job: Job) -> None:
+        """Queue a new job."""
+        self._jobs.append(job)
+        self._arrived += 1
+
+    def put_back(self, lost: Sequence[Job], started: Container[int]) -> list[Answer]:
+        """Queue again, first in line, what a dead worker held; a 500 for each that has used up its attempts.
+
+        A job in `started` was running when the worker died; it runs alone from now on.
+        """
+        lost = [job for job in lost if job.id in self._pending]
+        spent = {job.id for job in lost if job.id in started and job.attempt >= MAX_ATTEMPTS}
+        again = [job._replace(attempt=job.attempt + (job.id in started)) for job in lost if job.id not in spent]
+        self._jobs.extendleft(reversed(again))
+        self.retried += len(again)
+        return [Answer(job_id, 500, 0, 0, 0, 0, b"two workers died on this request") for job_id in spent]
+
+    def refresh(self) -> None:
+        """Take in what the workers have learned and how busy all are; called every 20 ms or so."""
+        ready = [board for board in self._boards if board["ready"]]
+        if ready:
+            self._law = mean_law([board.law() for board in ready])
+            self._best.clear()
+        now_s = time.monotonic()
+        span_s = max(now_s - self._seen_s, 1e-3)
+        busy = sum(bool(board["busy_since_s"]) for board in ready) / max(len(ready), 1)
+        self._rate = MEMORY * self._rate + (1 - MEMORY) * self._arrived / span_s
+        self._utilisation = MEMORY * self._utilisation + (1 - MEMORY) * busy
+        self._arrived, self._seen_s = 0, now_s
+
+    def ahead(self, workers: int) -> int:
+        """How many batches a front that cannot see idle workers keeps under way."""
+        size = len(self._jobs[0].body) if self._jobs else 0
+        return policy.ahead(workers, self._law.predict(self._best_size(size), size))
+
+    def batch(self, idle: int) -> list[Job]:
+        """The next batch for one of `idle` workers; empty when there is none, or while it waits for company."""
+        self.held_s = 0.0
+        while self._jobs and self._jobs[0].id not in self._pending:
+            self._jobs.popleft()
+        if not self._jobs:
+            return []
+        oldest = self._jobs[0]
+        size = len(oldest.body)
+        best = self._best_size(size)
+        if best <= 1 or len(self._jobs) == 1 or oldest.attempt > 1:
+            self._since_ns = 0
+            return [self._jobs.popleft()]
+        if self._company(idle, best, size):
+            return []
+        most = policy.share(len(self._jobs), idle, best, self._law.predict(best, size))
+        wait_us = (time.monotonic_ns() - self._since_ns) // 1000 if self._since_ns else 0
+        self._since_ns = 0
+        jobs = self._picked(most)
+        return [job._replace(wait_us=wait_us) for job in jobs] if wait_us else jobs
+
+    def _picked(self, most: int) -> list[Job]:
+        seen = [self._jobs.popleft() for _ in range(min(len(self._jobs), max(LOOK, most)))]
+        fit = [job for job in seen if job.attempt == 1 and job.id in self._pending]
+        now_ns = time.monotonic_ns()
+        chosen = policy.pick([len(job.body) for job in fit], [(job.deadline_ns - now_ns) / 1e9 for job in fit],
+                             self._law.predict, most, self._settings.gain)
+        jobs = [fit[i] for i in chosen]
+        taken = {job.id for job in jobs}
+        self._jobs.extendleft(job for job in reversed(seen) if job.id not in taken)
+        return jobs
+
+    def _company(self, idle: int, best: int, size: int) -> bool:
+        """Whether to hold the queue back for another job; then `held_s` says for how long at most."""
+        taken = len(self._jobs)
+        now_ns = time.monotonic_ns()
+        left_s = self._settings.max_wait_s - ((now_ns - self._since_ns) / 1e9 if self._since_ns else 0.0)
+        if taken >= best or left_s <= 0:
+            return False
+        predict = self._law.predict
+        wait_s = policy.wait_s(taken, best, idle > 1, self._utilisation, self._rate, predict(1, size),
+                               predict(taken + 1, size) - predict(taken, size), left_s)
+        if wait_s <= 0:
+            return False
+        self._since_ns = self._since_ns or now_ns
+        self.held_s = wait_s
+        return True
+
+    def _best_size(self, size: int) -> int:
+        # Bodies of nearly the same length share a result: a search costs as much as a small model.
+        near = math.ceil(size / 16) * 16
+        best = self._best.get(near)
+        if best is None:
+            best = policy.best_size(self._law.predict, near, self._settings.max_batch, self._settings.gain)
+            self._best[near] = best
+        return best
+
+    _law: Law
