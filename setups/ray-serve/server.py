@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import tempfile
@@ -11,8 +10,9 @@ import threading
 from doorman.doorman import stay_behind_doorman
 
 APP = "tailrace"
+STOP_S = 8
 OBJECT_STORE_BYTES = 80 << 20
-LONGEST_TMP = 28  # Ray puts sockets 75 characters below it, and a socket's path must stay below 108
+LONGEST_TMP = 24  # Ray and HAProxy put sockets some 75 characters below it; the path of one must stay below 98
 HANDED_ON = ("WORKLOAD", "MODEL_DIR", "THREADS", "DEVICE", "PYTHONPATH", "OMP_NUM_THREADS", "ORT_DISABLE_TELEMETRY")
 
 
@@ -20,9 +20,15 @@ def main() -> None:
     """Returns after SIGTERM, when nothing of it runs any more."""
     stay_behind_doorman()
     usual = tempfile.gettempdir()
-    folder = tempfile.mkdtemp(prefix="ray-", dir=usual if len(usual) <= LONGEST_TMP else "/tmp")  # noqa: S108  private
-    os.environ |= ray_settings(folder)
-    import ray  # noqa: PLC0415  it reads its settings on import
+    parent = usual if len(usual) <= LONGEST_TMP else "/tmp"  # noqa: S108  the folder made in it is private
+    with tempfile.TemporaryDirectory(prefix="ray-", dir=parent, ignore_cleanup_errors=True) as folder:
+        os.environ |= ray_settings(folder)
+        serve_until_told(folder)
+
+
+def serve_until_told(folder: str) -> None:
+    """Ray is imported here: it reads its settings from the environment then."""
+    import ray  # noqa: PLC0415
     from ray import serve  # noqa: PLC0415
     from served import Served  # noqa: PLC0415
 
@@ -33,20 +39,19 @@ def main() -> None:
     else:
         ray.init("local", num_cpus=workers, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES,
                  _temp_dir=folder, _node_ip_address=os.environ["HOST"], log_to_driver=False, logging_level="WARNING")
+    told = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: told.set())  # Ray's own handler, set by init, would drop what is in flight
     serve.start(http_options=serve.HTTPOptions(host=os.environ["HOST"], port=int(os.environ["PORT"])))
     replicas = Served.options(
         num_replicas=workers, max_ongoing_requests=int(os.environ["KNOB_ONGOING"]),
         max_queued_requests=int(os.environ["KNOB_QUEUE"]), ray_actor_options={"num_cpus": 1},
-        graceful_shutdown_wait_loop_s=0.2, graceful_shutdown_timeout_s=8)
+        graceful_shutdown_wait_loop_s=0.2, graceful_shutdown_timeout_s=STOP_S)
     serve.run(replicas.bind(int(os.environ["KNOB_MAX_BATCH"]), float(os.environ["KNOB_MAX_WAIT_MS"]) / 1e3), name=APP)
-    ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())  # until here Ray's own handler ends a half-built cluster
-    ended.wait()
+    told.wait()
     serve.delete(APP)
     if not serve.status().applications:
         serve.shutdown()
     ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def ray_settings(folder: str) -> dict[str, str]:
@@ -62,8 +67,10 @@ def ray_settings(folder: str) -> dict[str, str]:
         ports = [str(each.getsockname()[1]) for each in sockets]
     return settings | {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        f"{haproxy}CONFIG_FILE_LOC": f"{folder}/haproxy.cfg", f"{haproxy}SOCKET_PATH": f"{folder}/haproxy.sock",
+        f"{haproxy}CONFIG_FILE_LOC": f"{folder}/haproxy.cfg", f"{haproxy}SOCKET_PATH": f"{folder}/s",
         f"{haproxy}SERVER_STATE_BASE": folder, f"{haproxy}SERVER_STATE_FILE": f"{folder}/server-state",
+        f"{haproxy}METRICS_SOCKET_PATH": f"{folder}/m", f"{haproxy}HARD_STOP_AFTER_S": str(STOP_S),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         f"{haproxy}METRICS_PORT": ports[0], f"{haproxy}STATS_PORT": ports[1],
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": ports[2], "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": ports[3]}
 

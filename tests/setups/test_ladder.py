@@ -1,5 +1,8 @@
 """LitServe, Ray Serve, BentoML and balanced replicas keep the contract, but for what their `limits` own up to."""
 
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -46,6 +49,16 @@ def test_a_bad_body_or_a_failing_batch_spoils_nothing_else(deploy: Deploy, name:
     assert any(int(future.result().headers.get("x-batch-size", 0)) > 1 for future in mixed)
     assert server.predict({"x": 1, "fail": True}).status == 500
     assert server.predict({"x": 5}).json() == {"y": 25}
+
+
+def test_ray_in_its_fast_mode_drains_and_leaves_nothing(deploy: Deploy) -> None:
+    server = deploy("ray-serve", throughput_optimized="true")
+    flying = [server.later({"x": number, "ms": 300}) for number in range(4)]
+    time.sleep(0.15)
+    os.killpg(server.process.pid, signal.SIGTERM)
+    assert [future.result().json()["y"] for future in flying] == [0, 1, 4, 9]
+    assert server.process.wait(30) == 0
+    assert eventually(lambda: not server.processes(), 2), server.processes()
 
 
 @pytest.mark.parametrize("name", LADDER)
