@@ -12,7 +12,7 @@ from replica.replica import BODY_LIMIT
 
 from batching import metrics
 from batching.backlog import Backlog
-from batching.board import CODES, Board, worker_board
+from batching.board import CODES, Board, front_board, worker_board
 from batching.job import FRONT_SHIFT, Answer, Job
 from batching.link import FrontLink
 from batching.settings import Settings
@@ -38,9 +38,10 @@ class App:
         self._settings = settings
         self._fronts = fronts
         self._board = board
-        self._limit = max(1, settings.queue // fronts)
+        self._elsewhere = 0.0
         # Ids of a restarted front must not meet those of its predecessor: they begin at the clock.
         self._next_id = (index << FRONT_SHIFT) + time.monotonic_ns() // 10_000
+        self._others = [front_board(Path(), other) for other in range(fronts) if other != index]
         self._workers = [worker_board(Path(), slot) for slot in range(settings.workers)]
         self._code_field = {code: f"code_{code}" for code in CODES}
         self.pending: dict[int, tuple[asyncio.Future[Answer], int]] = {}
@@ -83,26 +84,19 @@ class App:
             late = [job_id for job_id, (_, deadline_ns) in self.pending.items() if deadline_ns <= now_ns]
             self.deliver([Answer(job_id, 504, 0, 0, 0, 0, b"the deadline passed") for job_id in late])
             self._board["unanswered"] = len(self.pending)
+            self._elsewhere = sum(board["unanswered"] for board in self._others)
             self._board["waiting"] = len(self.backlog)
             self._board["retried"] = retried + self.backlog.retried
             self.backlog.refresh()
 
     async def _predict(self, headers: Headers, receive: Receive) -> Reply:
-        timeout_s = self._settings.deadline_s
-        for name, value in headers:
-            if name == b"x-request-timeout-ms":
-                try:
-                    timeout_s = float(value) / 1e3
-                except ValueError:
-                    return _error(400, "x-request-timeout-ms is not a number of milliseconds")
-                if not timeout_s <= LATEST_S:
-                    return _error(400, f"x-request-timeout-ms is above {LATEST_S * 1e3:.0f}")
-            elif name == b"content-length" and int(value) > BODY_LIMIT:
-                return _error(413, f"the body is larger than {BODY_LIMIT} bytes", [CLOSE])
+        timeout_s, refusal = _allowed(headers, self._settings.deadline_s)
+        if refusal is not None:
+            return refusal
         body = await _body(receive)
         if body is None:
-            return _error(413, f"the body is larger than {BODY_LIMIT} bytes", [CLOSE])
-        if len(self.pending) >= self._limit:
+            return _too_large()
+        if len(self.pending) + self._elsewhere >= self._settings.queue:
             return _error(503, "the queue is full", [(b"retry-after", b"1")])
         answer = await self._answer(body, timeout_s)
         timing = (b"queue;dur=%.3f, wait;dur=%.3f, model;dur=%.3f"
@@ -133,6 +127,21 @@ class App:
         return _error(503, "no worker is alive", [(b"retry-after", b"1")])
 
 
+def _allowed(headers: Headers, timeout_s: float) -> tuple[float, Reply | None]:
+    """Seconds the request may take, and what to refuse it with if its headers say enough."""
+    for name, value in headers:
+        if name == b"x-request-timeout-ms":
+            try:
+                timeout_s = float(value) / 1e3
+            except ValueError:
+                timeout_s = float("nan")
+            if not timeout_s <= LATEST_S:
+                return 0.0, _error(400, f"x-request-timeout-ms must be a number of at most {LATEST_S * 1e3:.0f}")
+        elif name == b"content-length" and int(value) > BODY_LIMIT:
+            return 0.0, _too_large()
+    return timeout_s, None
+
+
 async def _body(receive: Receive) -> bytes | None:
     """The request's body; None when it is larger than BODY_LIMIT."""
     message = await receive()
@@ -147,6 +156,10 @@ async def _body(receive: Receive) -> bytes | None:
         if size > BODY_LIMIT:
             return None
     return b"".join(parts)
+
+
+def _too_large() -> Reply:
+    return _error(413, f"the body is larger than {BODY_LIMIT} bytes", [CLOSE])
 
 
 def _error(status: int, words: str, headers: Headers = ()) -> Reply:

@@ -64,7 +64,7 @@ def unpack_jobs(data: bytes) -> list[Job]:
     while at < len(data):
         *head, length = _JOB.unpack_from(data, at)
         at += _JOB.size
-        jobs.append(Job(*head, data[at:at + length]))
+        jobs.append(Job._make((*head, data[at:at + length])))
         at += length
     return jobs
 
@@ -85,6 +85,6 @@ def unpack_answers(data: bytes) -> list[Answer]:
     while at < len(data):
         *head, length = _ANSWER.unpack_from(data, at)
         at += _ANSWER.size
-        answers.append(Answer(*head, data[at:at + length]))
+        answers.append(Answer._make((*head, data[at:at + length])))
         at += length
     return answers

@@ -15,7 +15,8 @@ def render(folder: Path, workers: int, fronts: int) -> str:
     front_boards = [front_board(folder, index) for index in range(fronts)]
     lines = [*_front_lines(front_boards), *_worker_lines(worker_boards), *_cost_lines(worker_boards)]
     supervisor = supervisor_board(folder)
-    lines += _figure("tailrace_worker_deaths_total", "counter", "Worker processes that ended unasked", supervisor["deaths"])
+    lines += _figure("tailrace_worker_deaths_total", "counter", "Worker processes that ended unasked",
+                     supervisor["deaths"])
     lines += _figure("tailrace_workers_hung_total", "counter", "Worker processes killed because a batch hung",
                      supervisor["hung"])
     return "\n".join(lines) + "\n"
@@ -35,10 +36,12 @@ def _front_lines(boards: list[Board]) -> Iterator[str]:
 def _worker_lines(boards: list[Board]) -> Iterator[str]:
     yield from _figure("tailrace_workers_alive", "gauge", "Workers that have answered a golden request and live",
                        _sum(boards, "ready"))
-    yield from _figure("tailrace_expired_total", "counter", "Jobs dropped before the model because their deadline had passed",
+    yield from _figure("tailrace_expired_total", "counter", "Jobs past their deadline, dropped before the model",
                        _sum(boards, "expired"))
-    yield from _figure("tailrace_bad_items_total", "counter", "Bodies refused by the model's decode", _sum(boards, "bad"))
-    yield from _figure("tailrace_failed_items_total", "counter", "Items on which predict raised", _sum(boards, "failed"))
+    yield from _figure("tailrace_bad_items_total", "counter", "Bodies refused by the model's decode",
+                       _sum(boards, "bad"))
+    yield from _figure("tailrace_failed_items_total", "counter", "Items on which predict raised",
+                       _sum(boards, "failed"))
     yield from _figure("tailrace_model_seconds_total", "counter", "Seconds in decode, predict and encode",
                        _sum(boards, "model_s"))
     yield from _head("tailrace_batch_size", "histogram", "Items per batch that ran")

@@ -34,7 +34,7 @@ def share(queued: int, idle: int, best: int, seconds: float) -> int:
 
 
 def ahead(workers: int, seconds: float) -> int:
-    """How many batches to have under way through a broker: those that run, and where batches are short, as many waiting.
+    """How many batches to have under way through a broker: those that run, and where they are short, as many waiting.
 
     A batch formed early misses company that comes later; one formed late leaves a worker idle for a round trip.
     """
@@ -45,13 +45,14 @@ def wait_s(taken: int, best: int, others_idle: bool, utilisation: float, rate: f
            grown_s: float, longest_s: float) -> float:
     """Seconds to wait for another job before starting a batch of `taken`; 0 for a lone request.
 
-    A job that joins saves `one_s` - `grown_s` (its cost alone, less what it adds to the batch), worth as much as workers are
-    busy; it costs everyone taken the expected 1 / rate until it comes.
+    A job that joins saves `one_s` - `grown_s` (its cost alone, less what it adds to the batch), worth as much as
+    workers are busy; each of those taken pays the expected 1 / rate until it comes. In simulated queues anything laxer
+    made the 99th percentile worse: a queue fills by itself while workers are busy.
     """
     if taken < 2 or taken >= best or others_idle or rate <= 0:
         return 0.0
     gap_s = 1 / rate
-    worth = (one_s - grown_s) * utilisation > gap_s
+    worth = (one_s - grown_s) * utilisation > gap_s * taken
     return min(gap_s, longest_s) if worth and gap_s <= longest_s else 0.0
 
 

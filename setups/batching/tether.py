@@ -15,7 +15,7 @@ def main() -> None:
     """Set up, then exec."""
     die_with_parent(int(sys.argv[1]))
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    os.execvp(sys.argv[2], sys.argv[2:])
+    os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606 no shell is meant
 
 
 if __name__ == "__main__":

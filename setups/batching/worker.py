@@ -92,7 +92,7 @@ class Worker:
             except ValueError as error:
                 self._board.add("bad")
                 answers.append(_refusal(job, 400, str(error), start_ns))
-            except Exception as error:  # noqa: BLE001 a workload's mistake must fail this item, not its neighbours
+            except Exception as error:     # a workload's mistake fails its item, not the neighbours
                 self._board.add("failed")
                 answers.append(_refusal(job, 500, _words(error), start_ns))
         return answers + self._predicted(live, items, start_ns) if live else answers
@@ -103,7 +103,7 @@ class Worker:
         start_s = self._clock()
         try:
             bodies = self._answers(items)
-        except Exception as error:  # noqa: BLE001 predict may raise anything; the batch is retried item by item
+        except Exception as error:     # the batch is retried item by item
             if n > 1:
                 return [answer for job, item in zip(jobs, items, strict=True)
                         for answer in self._predicted([job], [item], time.monotonic_ns())]

@@ -1,8 +1,8 @@
 """Fronts and workers talk through Redis streams: a broker between them that outlives either.
 
-One stream of batches with a consumer group, of which every worker is a consumer; one list of answers for each front. What a
-worker took stays pending in the group until its answer is there: taking away and answering are one transaction. A front keeps
-about as many batches in the stream as there are workers, and forms the next one when an answer comes.
+One stream of batches with a consumer group, of which every worker is a consumer; one list of answers for each front.
+What a worker took stays pending in the group until its answer is there: taking away and answering are one transaction.
+A front keeps about as many batches in the stream as there are workers, and forms the next one when an answer comes.
 """
 
 import asyncio
@@ -185,7 +185,7 @@ class FrontLink:
         await pipe.execute()
         for entry in entries:
             jobs = self._sent.pop(entry, [])
-            if jobs and self._under_way.pop(jobs[0].id, None):
+            if jobs and self._under_way.pop(jobs[0].id, []):
                 self._deliver(self._backlog.put_back(jobs, started))
         self._wake.set()
 

@@ -26,6 +26,11 @@ def companions(_settings: Settings) -> list[Companion]:
     return []
 
 
+def readable(socket: "zmq.Socket[bytes]") -> bool:
+    """Whether a message waits; asking re-arms the socket's descriptor."""
+    return bool(int(socket.get(zmq.EVENTS)) & zmq.POLLIN)
+
+
 class FrontLink:
     """The workers that wait for jobs from one front, and what each holds."""
 
@@ -33,7 +38,7 @@ class FrontLink:
                  backlog: Backlog, deliver: Callable[[list[Answer]], None]) -> None:
         self._backlog = backlog
         self._deliver = deliver
-        self._socket = zmq.Context.instance().socket(zmq.ROUTER)
+        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.SNDHWM, 0)
         self._socket.bind(f"ipc://front-{index}")
@@ -47,7 +52,7 @@ class FrontLink:
     async def open(self) -> None:
         """Watch the socket."""
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._socket.get(zmq.FD), self._turn)
+        self._loop.add_reader(self._socket.fileno(), self._turn)
 
     def submit(self, job: Job) -> None:
         """Queue a job."""
@@ -66,14 +71,14 @@ class FrontLink:
 
     async def close(self) -> None:
         """Close the socket."""
-        self._loop.remove_reader(self._socket.get(zmq.FD))
+        self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
 
     def _turn(self) -> None:
-        """Read all there is, give all there is. ZeroMQ's descriptor signals edges, so both go on until nothing is left."""
+        """Read all there is, give all there is; ZeroMQ's descriptor signals edges, so until nothing is left."""
         self._turn_booked = False
         while True:
-            while self._socket.get(zmq.EVENTS) & zmq.POLLIN:
+            while readable(self._socket):
                 self._hear(*self._socket.recv_multipart(zmq.NOBLOCK))
             if not self._give():
                 break
@@ -134,7 +139,7 @@ class WorkerLink:
         self._number += 1
         for each in self._sockets:
             each.send_multipart([IDLE, _NUMBER.pack(self._number)])
-        self._poller.poll(timeout_s * 1e3)
+        self._poller.poll(round(timeout_s * 1e3))
         batches, silent = self._received()
         if batches:
             for each in silent:
@@ -156,7 +161,7 @@ class WorkerLink:
         silent = []
         for each in self._sockets:
             quiet = True
-            while each.get(zmq.EVENTS) & zmq.POLLIN:
+            while readable(each):
                 batches.append(unpack_jobs(each.recv(zmq.NOBLOCK)))
                 quiet = False
             if quiet:
@@ -165,7 +170,7 @@ class WorkerLink:
 
     @staticmethod
     def _connected(name: str, index: int) -> "zmq.Socket[bytes]":
-        dealer = zmq.Context.instance().socket(zmq.DEALER)
+        dealer: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
         dealer.setsockopt(zmq.IDENTITY, name.encode())
         dealer.setsockopt(zmq.LINGER, 0)
         dealer.setsockopt(zmq.RECONNECT_IVL, 20)
