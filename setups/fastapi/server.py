@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 import model
 from fastapi import FastAPI, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, PlainTextResponse
 from replica.lifeline import die_with_parent
 from replica.replica import BODY_LIMIT, Replica
@@ -40,7 +39,11 @@ async def predict(request: Request) -> Response:
         if size > BODY_LIMIT:
             return too_large()
     try:
-        answer, model_ms = await run_in_threadpool(request.app.state.replica.answer, b"".join(parts))
+        # FastAPI's documentation would have blocking work in its thread pool, to keep the loop free for other requests.
+        # Here they all want this one core: in the pool up to forty predictions share it and all come late. Measured
+        # side by side, the direct call served a tiny model 1.2 to 1.5 times faster at a third of the p99, a larger
+        # model no slower. Its price: /healthz waits for the prediction under way.
+        answer, model_ms = request.app.state.replica.answer(b"".join(parts))
     except ValueError as error:
         return JSONResponse({"error": str(error)}, status_code=400)
     return Response(answer, media_type=model.ANSWER_TYPE, headers={"Server-Timing": f"model;dur={model_ms:.3f}"})
