@@ -152,7 +152,7 @@ def look(evidence: Evidence) -> Look:
     that correlates by more than that significantly (two standard errors).
 
     f comes from the companion's correlation, a standard error up; the exceedances, too few to be trusted with it, count
-    where they are a standard error above.
+    where they say significantly more.
     """
     count = evidence.count >> np.arange(LEVELS)
     error = 1 / np.sqrt(np.maximum(count, 1))[:, None]
@@ -162,7 +162,7 @@ def look(evidence: Evidence) -> Look:
     good = near & ~np.logical_or.accumulate(tied[::-1], axis=0)[::-1]
     found, level = good.any(axis=0), good.argmax(axis=0)
     runs = np.arange(len(level))
-    left = np.clip(np.maximum(companion + error, exceedances - error)[level, runs], 0.0, TOLERATED)
+    left = np.clip(np.maximum(companion + error, exceedances - 2 * error)[level, runs], 0.0, TOLERATED)
     excess = (1 + left) / (1 - left)
     capital = evidence.capital[level, :, runs].T
     split = len(PASS_STAKES)
