@@ -142,7 +142,7 @@ def correlations(evidence: Evidence) -> Floats:
     variance = evidence.squares / count - mean * mean
     ends = 2 * evidence.total - evidence.first - evidence.last
     covariance = (evidence.products - mean * ends + (count - 1) * mean * mean) / count
-    varies = variance > 1e-12
+    varies = variance > 1e-9 * mean * mean
     return np.where(varies, covariance / np.where(varies, variance, 1.0), 0.0)
 
 
