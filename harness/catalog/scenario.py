@@ -8,6 +8,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_v
 
 from harness.catalog.slo import Promise, parse_promise
 from harness.catalog.toml import Noun, read_noun
+from harness.errors import TailraceError
 
 Arrivals = Literal["constant", "poisson", "burst", "closed"]
 
@@ -61,7 +62,8 @@ class Stage(Noun):
 class Scenario(Noun):
     """Arrivals over time and a promise. `warmup_s` is sent first at the first stage's load, recorded with stage −1
     and never counted. `deadline_ms` travels with every request as `x-request-timeout-ms`; `timeout_s` is when the
-    generator gives an answer up. `profile` names one of the workload's payload profiles."""
+    generator gives an answer up. `profile` names one of the workload's payload profiles. `locustfile`, a path, replaces
+    the payload stream by a user's own Locust users; its one stage is closed, and it knows no warm-up."""
 
     name: str
     title: str
@@ -71,6 +73,7 @@ class Scenario(Noun):
     timeout_s: PositiveFloat = Field(default=10.0, le=600)
     deadline_ms: PositiveFloat | None = None
     profile: str = "default"
+    locustfile: str = ""
     stage: tuple[Stage, ...] = Field(min_length=1)
     slo: dict[str, str] = Field(default_factory=dict)
 
@@ -85,6 +88,8 @@ class Scenario(Noun):
     def _one_loop(self) -> "Scenario":
         if len({stage.arrivals == "closed" for stage in self.stage}) != 1:
             raise ValueError("closed and open stages do not mix in one scenario; write two scenarios")
+        if self.locustfile and (len(self.stage) != 1 or not self.closed or self.warmup_s):
+            raise ValueError("a scenario with a `locustfile` has one closed stage and `warmup_s = 0`")
         return self
 
     @property
@@ -109,4 +114,11 @@ class Scenario(Noun):
 
 def read_scenario(path: Path) -> Scenario:
     """The scenario in a TOML file. Raises TailraceError."""
-    return read_noun(Scenario, path, name=path.stem)
+    scenario = read_noun(Scenario, path, name=path.stem)
+    if not scenario.locustfile:
+        return scenario
+    locustfile = (path.parent / scenario.locustfile).resolve()
+    if not locustfile.is_file():
+        raise TailraceError(f"{path}: 'locustfile' is '{scenario.locustfile}', and no such file is there",
+                            "give its path from the scenario's folder")
+    return scenario.model_copy(update={"locustfile": str(locustfile)})

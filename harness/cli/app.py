@@ -67,6 +67,8 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the runs and stop.")] = False,
     gate: Annotated[bool, typer.Option("--gate", help="Exit 99, 110 or 111 when a verdict is not `pass`.")] = False,
     web: Annotated[int | None, typer.Option(help="Serve Locust's web page on this loopback port.")] = None,
+    locustfile: Annotated[Path | None, typer.Option(help="Your own locustfile instead of a scenario.")] = None,
+    users: Annotated[int, typer.Option(help="Users of that locustfile (closed loop).")] = 10,
     price: Prices = None,
     json: Json = False,
 ) -> None:
@@ -75,7 +77,7 @@ def run(
     from harness.cli.ask import names, parse_knobs
 
     asked = race.Asked(plan, names(setup), names(workload), scenario, load or [], parse_knobs(knob),
-                       repetitions, duration, baseline)
+                       repetitions, duration, baseline, locustfile, users)
     raise typer.Exit(race.race(asked, results, race.How(resume, dry_run, gate, web, price or [], json)))
 
 

@@ -1,12 +1,18 @@
 """What the command line asks for, as a Plan. Pure."""
 
+import hashlib
+import json
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from harness.catalog.discover import Catalog
 from harness.catalog.plan import Plan, Race
+from harness.catalog.scenario import Scenario
 from harness.catalog.setup import Knob
 from harness.catalog.toml import nearest, validate
 from harness.errors import UsageError
+from harness.plan.attempt import Attempt
 
 
 def names(values: Sequence[str] | None) -> list[str]:
@@ -62,7 +68,7 @@ def named_plan(catalog: Catalog, name: str, setups: list[str], workloads: list[s
 
 def asked_plan(catalog: Catalog, setups: list[str], workloads: list[str], scenario: str | None, loads: list[float],
                knobs: dict[str, dict[str, Knob]], **changes: object) -> Plan:
-    """A plan made from flags alone. Without a scenario each workload takes `<workload>-steady`.
+    """A plan made from flags alone, named by what it asks. Without a scenario each workload takes `<workload>-steady`.
 
     Raises UsageError for a missing or unknown name.
     """
@@ -77,6 +83,19 @@ def asked_plan(catalog: Catalog, setups: list[str], workloads: list[str], scenar
                   scenario=scenario or f"{workload}-steady", loads=tuple(loads or [1.0]), knobs=knobs)
              for workload in workloads]
     given = {key: value for key, value in changes.items() if value is not None}
+    asked = json.dumps([race.model_dump(mode="json") for race in races] + [given], sort_keys=True)
     return validate(Plan, {
-        "name": "adhoc", "title": f"{', '.join(setups) or 'every setup'} on {', '.join(workloads)}",
+        "name": f"adhoc-{hashlib.sha256(asked.encode()).hexdigest()[:6]}",
+        "title": f"{', '.join(setups) or 'every setup'} on {', '.join(workloads)}",
         "question": "Which of these setups keeps the promise at this load?", "race": races, **given}, "command line")
+
+
+def with_locustfile(attempts: Sequence[Attempt], locustfile: Path, users: int, duration_s: float) -> list[Attempt]:
+    """The attempts with a user's own locustfile as their load; promises stay. Raises UsageError when it is no file."""
+    if not locustfile.is_file():
+        raise UsageError(f"{locustfile}: no such locustfile", "give the path of a Python file with a User class")
+    table = {"name": f"locustfile-{locustfile.stem}", "title": f"{locustfile.name}, {users} users (closed loop)",
+             "locustfile": str(locustfile.resolve()), "warmup_s": 0.0,
+             "stage": [{"arrivals": "closed", "users": users, "duration_s": duration_s}]}
+    return [replace(attempt, scenario=validate(Scenario, {**attempt.scenario.model_dump(), **table}, str(locustfile)))
+            for attempt in attempts]

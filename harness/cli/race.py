@@ -11,7 +11,7 @@ from harness.analyse.model import Analysis
 from harness.catalog.discover import Catalog, find_catalog
 from harness.catalog.plan import Plan
 from harness.catalog.setup import Knob
-from harness.cli.ask import asked_plan, named_plan
+from harness.cli.ask import asked_plan, named_plan, with_locustfile
 from harness.cli.findings import gate_code, plan_words
 from harness.cli.live import LiveView, name
 from harness.errors import Exit, TailraceError
@@ -23,6 +23,8 @@ from harness.report.write import summary
 from harness.run.bench import this_bench
 from harness.run.provenance import content
 from harness.run.race import race as run_attempts
+
+USERS_S = 10.0  # how long a user's own locustfile runs unless --duration says otherwise
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Asked:
     repetitions: int | None
     duration_s: float | None
     baseline: str | None
+    locustfile: Path | None
+    users: int
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ def race(asked: Asked, results: Path, how: How) -> int:
     plan = _plan(catalog, asked)
     bench = this_bench(catalog, results, how.web_port)
     attempts = expand(plan, catalog, len(bench.cores.server))
+    if asked.locustfile:
+        attempts = with_locustfile(attempts, asked.locustfile, asked.users, asked.duration_s or USERS_S)
     left = missing(attempts, _done(bench.folder), content) if how.resume else attempts
     console = Console(stderr=how.json, soft_wrap=True)
     if how.dry_run:

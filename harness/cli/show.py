@@ -2,9 +2,11 @@
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 
 def screen() -> Console:
@@ -16,3 +18,13 @@ def dump(value: Any) -> None:
     """JSON for a machine on standard output."""
     json.dump(value, sys.stdout, indent=1, default=str)
     print()
+
+
+def grid(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table whose first column is words and whose others are figures."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2))
+    for index, name in enumerate(head):
+        table.add_column(name, justify="right" if index else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table

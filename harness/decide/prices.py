@@ -11,6 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from harness.catalog.toml import Noun, nearest, read_noun
 from harness.errors import TailraceError, UsageError
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 _GIVEN = re.compile(r"^(?P<setup>[^=\s]+)=\$?(?P<price>\d+(?:\.\d+)?)(?:/h)?$")
 
 
@@ -45,10 +46,9 @@ def read_prices(path: Path) -> PriceList:
 
 
 def newest_prices(root: Path) -> PriceList:
-    """The latest list in `root`/prices. Raises TailraceError when there is none."""
-    paths = sorted(root.glob("prices/*.toml"))
-    if not paths:
-        raise TailraceError(f"{root / 'prices'}: no price list here", "add a TOML file like prices/2026-11.toml")
+    """The latest list in `root`/prices, or, where that has none, of this checkout. Raises TailraceError for one that
+    cannot be read."""
+    paths = sorted(root.glob("prices/*.toml")) or sorted(CHECKOUT.glob("prices/*.toml"))
     return max((read_prices(path) for path in paths), key=lambda prices: prices.date)
 
 

@@ -1,6 +1,5 @@
 """One run, end to end: whatever happens, a record is left and nothing keeps running."""
 
-import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,10 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.catalog.scenario import Scenario
 from harness.errors import TailraceError
 from harness.load.merge import merge_parts, read_answers
-from harness.load.spec import LoadSpec
 from harness.plan.attempt import Attempt
 from harness.record.read import StoredRun
 from harness.record.requests import Rows
@@ -22,7 +19,7 @@ from harness.record.write import Probe, RunWriter
 from harness.run.agent import Agent
 from harness.run.bench import Bench
 from harness.run.environments import Environment, environment
-from harness.run.exchange import FAILURES, HOST, exchange
+from harness.run.exchange import FAILURES, exchange
 from harness.run.generators import Generators
 from harness.run.generators import Progress as Progress  # noqa: PLC0414 -- watchers import it from here
 from harness.run.launch import Place, scratch_folder, server_command
@@ -32,6 +29,7 @@ from harness.run.process import Server, Stopped
 from harness.run.provenance import describe
 from harness.run.ready import PortTakenError, answer_golden, await_ready, ended_how, last_line, refuse_open
 from harness.run.sockets import free_port
+from harness.run.specs import Spec, at_port, expected_requests, load_specs
 
 JUDGED_RIGHT, JUDGED_WRONG = 1, 2
 _ENDING_S = 30.0
@@ -104,16 +102,6 @@ def why_skipped(attempt: Attempt, bench: Bench) -> str:
     return lacking(attempt.setup.needs.model_dump(), bench.folder)
 
 
-def expected_requests(scenario: Scenario) -> int | None:
-    """About how many requests the scenario sends, warm-up included; None for a closed loop."""
-    if scenario.closed:
-        return None
-    ends = [(stage.rate or 0.0, stage.rate if stage.rate_end is None else stage.rate_end) for stage in scenario.stage]
-    counted = sum((start + (end or 0.0)) / 2 * stage.duration_s
-                  for (start, end), stage in zip(ends, scenario.stage, strict=True))
-    return max(1, math.ceil(counted + ends[0][0] * scenario.warmup_s))
-
-
 def _measure(run: Run) -> None:
     attempt, outcome = run.attempt, run.outcome
     skip = why_skipped(attempt, run.bench)
@@ -126,7 +114,7 @@ def _measure(run: Run) -> None:
     with scratch_folder() as scratch:
         payloads = scratch / "payloads"
         run.agent.payload_files(attempt.seed, attempt.scenario.profile, pool, payloads)
-        specs = load_specs(run, payloads, expected, scratch)
+        specs = load_specs(attempt, run.bench, run.agent.content_type(), payloads, scratch)
         try:
             _serve_under_load(run, specs, scratch)
         except PortTakenError as error:
@@ -136,23 +124,7 @@ def _measure(run: Run) -> None:
             _collect(run, specs, payloads, pool)
 
 
-def load_specs(run: Run, payloads: Path, expected: int | None, scratch: Path) -> list[LoadSpec]:
-    """One spec per load CPU; the port is still to be set."""
-    attempt, cpus = run.attempt, run.bench.cores.load
-    deadline_ms = attempt.scenario.deadline_ms
-    every = 1 if expected is None else max(1, expected // run.bench.judged_per_run)
-    return [LoadSpec(
-        host=HOST, port=0, path=attempt.setup.predict, content_type=run.agent.content_type(),
-        headers={} if deadline_ms is None else {"x-request-timeout-ms": f"{deadline_ms:g}"},
-        stages=[stage.model_dump() for stage in attempt.scenario.stage], warmup_s=attempt.scenario.warmup_s,
-        seed=attempt.seed, payloads=str(payloads), timeout_s=attempt.scenario.timeout_s,
-        answers_every=every | 1,  # odd, so that it shares no factor with a pool of 2^n payloads
-        worker=worker, workers=len(cpus), cpu=cpu, realtime=run.bench.realtime, out=str(scratch / f"part{worker}"),
-        web_port=run.bench.web_port if worker == 0 else None,
-    ) for worker, cpu in enumerate(cpus)]
-
-
-def _serve_under_load(run: Run, specs: list[LoadSpec], scratch: Path) -> None:
+def _serve_under_load(run: Run, specs: list[Spec], scratch: Path) -> None:
     """Starts the server and the generators, loads the one with the other, stops both."""
     attempt, writer, facts = run.attempt, run.writer, run.outcome.facts
     port = run.choose_port()
@@ -162,7 +134,7 @@ def _serve_under_load(run: Run, specs: list[LoadSpec], scratch: Path) -> None:
     started = time.monotonic()
     with Server(command) as server:
         try:
-            with Generators([_at(spec, port) for spec in specs], writer.load_log) as generators:
+            with Generators([at_port(spec, port) for spec in specs], writer.load_log) as generators:
                 await_ready(server, attempt.setup, port, writer.server_log)
                 facts["open_listeners"] = refuse_open(server, port)
                 first = answer_golden(attempt.setup, port, run.agent, max(10.0, attempt.scenario.timeout_s))
@@ -202,7 +174,7 @@ def _load(run: Run, server: Server, generators: Generators, scratch: Path) -> No
             outcome.probes = probes.finish(t0_ns)
 
 
-def _collect(run: Run, specs: list[LoadSpec], payloads: Path, pool: int) -> None:
+def _collect(run: Run, specs: list[Spec], payloads: Path, pool: int) -> None:
     """Merges and judges what the generators left; nothing where no load was sent."""
     if "generators" not in run.outcome.facts:
         return
@@ -248,10 +220,6 @@ def _scrape(port: int) -> str:
         if reply.status == 200:
             return reply.body.decode(errors="replace")
     return ""
-
-
-def _at(spec: LoadSpec, port: int) -> LoadSpec:
-    return LoadSpec(**{**asdict(spec), "port": port})
 
 
 def _record(run: Run) -> StoredRun:

@@ -14,7 +14,7 @@ from typing import IO, Any, Self
 
 import harness
 from harness.errors import RunFailedError
-from harness.load.spec import LoadSpec, write_spec
+from harness.load.spec import LoadSpec, UserSpec, write_spec
 from harness.run.pipes import Lines, Message
 
 _READY_S = 120.0
@@ -39,7 +39,7 @@ class Progress:
 class Generators:
     """Generator processes as a context manager: leaving it ends them. `ends` holds what each said at its end."""
 
-    def __init__(self, specs: Sequence[LoadSpec], log: Path) -> None:
+    def __init__(self, specs: Sequence[LoadSpec | UserSpec], log: Path) -> None:
         self._specs = specs
         self._log_path = log
         self._lines = Lines()
@@ -113,17 +113,18 @@ class Generators:
         while len(self._over) < len(self._processes) and time.monotonic() < deadline:
             self._hear(0.25)
 
-    def _start(self, spec: LoadSpec) -> None:
+    def _start(self, spec: LoadSpec | UserSpec) -> None:
         path = Path(f"{spec.out}.json")
         write_spec(spec, path)
         env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(path.parent), "LANG": "C.UTF-8",
                "PYTHONPATH": str(_ROOT), "TMPDIR": str(path.parent)}
-        process = subprocess.Popen([sys.executable, "-m", "harness.load.generator", str(path)], stdin=subprocess.PIPE,
+        module = "generator" if isinstance(spec, LoadSpec) else "user_locustfile"
+        process = subprocess.Popen([sys.executable, "-m", f"harness.load.{module}", str(path)], stdin=subprocess.PIPE,
                                    stdout=subprocess.PIPE, stderr=self._log, env=env, cwd=path.parent,
                                    start_new_session=True)
         self._processes.append(process)
         assert process.stdout
-        self._lines.add(str(spec.worker), process.stdout.fileno())
+        self._lines.add(str(len(self._processes) - 1), process.stdout.fileno())
 
     def _hear(self, timeout_s: float) -> bool:
         heard = self._lines.wait(timeout_s)

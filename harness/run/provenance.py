@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import harness
+from harness.catalog.scenario import Scenario
 from harness.plan.attempt import Attempt
 from harness.record.schema import SCHEMA, RunMeta
 from harness.record.write import RunWriter
@@ -30,7 +31,7 @@ def describe(attempt: Attempt, bench: "Bench", writer: RunWriter, outcome: "Outc
         workload=workload.name, scenario=scenario.name, load=attempt.load, repetition=attempt.repetition,
         block=attempt.block, order=attempt.order, started_utc=writer.started.strftime(_TIMESTAMP),
         finished_utc=datetime.now(UTC).strftime(_TIMESTAMP), machine_id=bench.machine.id, plan=attempt.plan,
-        baseline=attempt.baseline, knobs=dict(attempt.knobs), scenario_resolved=scenario.model_dump(mode="json"),
+        baseline=attempt.baseline, knobs=dict(attempt.knobs), scenario_resolved=_asked(scenario),
         setup_facts=_facts(setup.model_dump(mode="json")), workload_facts=_facts(workload.model_dump(mode="json")),
         seeds={"attempt": attempt.seed, "scenario": scenario.seed}, server_cpus=list(bench.cores.server),
         load_cpus=list(bench.cores.load), hashes={**content(attempt), "harness": bench.harness_hash},
@@ -67,8 +68,19 @@ def content(attempt: Attempt) -> dict[str, str]:
     return {
         "setup": hash_paths([folder for folder in attempt.setup.code if folder.is_dir()]),
         "workload": hash_paths([attempt.workload.folder]), "lock": hash_paths(locks),
-        "scenario": hash_paths([], attempt.scenario.model_dump_json()),
+        "scenario": _scenario_hash(attempt.scenario),
     }
+
+
+def _asked(scenario: Scenario) -> dict[str, Any]:
+    """What the scenario says, without where a locustfile lies on this disk."""
+    return {**scenario.model_dump(mode="json"), "locustfile": Path(scenario.locustfile).name}
+
+
+def _scenario_hash(scenario: Scenario) -> str:
+    """Of what it says, and of what a user's own locustfile says; not of where that lies."""
+    text = scenario.model_copy(update={"locustfile": ""}).model_dump_json()
+    return hash_paths([Path(scenario.locustfile)] if scenario.locustfile else [], text)
 
 
 def _facts(noun: Mapping[str, Any]) -> dict[str, Any]:

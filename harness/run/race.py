@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -50,7 +51,7 @@ def race(attempts: Sequence[Attempt], bench: Bench, observer: Observer) -> list[
     with only_harness(bench.cache), _terminated_is_interrupted(), ExitStack() as stack:
         write_machine(bench.results, bench.machine.id, bench.machine.facts)
         agents = Agents(stack, observer)
-        for attempt, upcoming in zip(attempts, [*attempts[1:], None], strict=True):
+        for attempt, upcoming in zip_longest(attempts, attempts[1:]):
             observer.started(attempt, upcoming)
             stored = _attempt(attempt, bench, agents, observer)
             ids.append(stored.meta.run_id)

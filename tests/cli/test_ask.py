@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from harness.catalog.discover import Catalog
-from harness.cli.ask import asked_plan, named_plan, names, parse_knobs
+from harness.cli.ask import asked_plan, named_plan, names, parse_knobs, with_locustfile
 from harness.errors import UsageError
+from harness.plan.expand import expand
 
 CATALOG = Catalog(Path(__file__).resolve().parents[2])
+LOCUSTFILE = Path(__file__).with_name("locust") / "search.py"
 
 
 def test_names_and_knobs() -> None:
@@ -44,3 +46,17 @@ def test_flags_alone_make_a_plan() -> None:
         asked_plan(CATALOG, [], [], None, [], {})
     with pytest.raises(UsageError, match="unknown setup 'flsk'"):
         asked_plan(CATALOG, ["flsk"], ["embed"], None, [], {})
+
+
+def test_another_question_is_another_plan() -> None:
+    one, same, other = (asked_plan(CATALOG, ["flask"], ["embed"], None, loads, {}) for loads in ([1.0], [1.0], [2.0]))
+    assert one.name == same.name != other.name
+
+
+def test_a_users_locustfile_replaces_the_arrivals_and_keeps_the_promise() -> None:
+    plan = asked_plan(CATALOG, ["flask"], ["embed"], None, [], {})
+    changed = with_locustfile(expand(plan, CATALOG, 3), LOCUSTFILE, 4, 3.0)
+    assert {(a.scenario.closed, a.scenario.stage[0].users, a.scenario.warmup_s) for a in changed} == {(True, 4, 0.0)}
+    assert changed[0].scenario.slo == CATALOG.scenario("embed-steady").slo
+    with pytest.raises(UsageError, match="no such locustfile"):
+        with_locustfile([], LOCUSTFILE.with_name("none.py"), 4, 3.0)

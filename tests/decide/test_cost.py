@@ -106,6 +106,5 @@ def test_every_list_in_the_tree_can_be_read_and_names_its_sources() -> None:
             assert instance.checked <= read_prices(path).date
 
 
-def test_a_tree_without_prices_says_so(tmp_path: Path) -> None:
-    with pytest.raises(TailraceError, match="no price list"):
-        newest_prices(tmp_path)
+def test_a_tree_without_prices_takes_the_checkouts_own(tmp_path: Path) -> None:
+    assert newest_prices(tmp_path) == newest_prices(ROOT)

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from harness.errors import Exit, TailraceError
 from harness.plan.attempt import Attempt
-from harness.run.cell import expected_requests
 from harness.run.cores import Cores, split
 from harness.run.launch import Place, scratch_folder, server_command, server_env
 from harness.run.locks import only_harness
@@ -23,6 +22,7 @@ from harness.run.machine import lacking, memory_bytes, this_machine
 from harness.run.pipes import Lines
 from harness.run.probes import Probes
 from harness.run.sockets import free_port, is_taken, listeners
+from harness.run.specs import expected_requests
 
 
 @pytest.mark.parametrize(("usable", "server", "load"), [
