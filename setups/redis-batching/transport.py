@@ -28,6 +28,7 @@ FIELD = b"jobs"
 AT_ONCE = 64
 BLOCK_S = 1
 RETRY_S = 0.1
+LEFT_S = 60
 SWEEPS_S = (0.0, 0.1, 0.3, 1.0)
 
 
@@ -74,10 +75,13 @@ class FrontLink:
         self._start(self._requeue(name, started))
 
     async def close(self) -> None:
-        """Stop the tasks and disconnect."""
+        """Stop the tasks, leave nothing for long on a Redis that others use, disconnect."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        with suppress(redis.ConnectionError):
+            for name in ("batches", f"answers-{self._index}"):
+                await self._commands.execute_command("EXPIRE", _key(name), LEFT_S)
         await self._commands.aclose()
         await self._answers.aclose()
 
