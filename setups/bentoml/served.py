@@ -12,6 +12,9 @@ from raw import RawBodies
 from replica.golden import golden_bodies
 from replica.lifeline import die_with_parent
 
+# Here, where the main thread of each worker comes by: the kernel forgets it with the thread that asked.
+die_with_parent(os.getppid())
+
 
 @bentoml.service(name="served", workers=int(os.environ["KNOB_WORKERS"]),
                  traffic={"timeout": float(os.environ["KNOB_TIMEOUT_S"])}, logging={"access": {"enabled": False}})
@@ -19,7 +22,6 @@ class Served:
     """One worker's model; BentoML says ready once __init__ has returned."""
 
     def __init__(self) -> None:
-        die_with_parent(os.getppid())
         self._model = model.load(Path(os.environ["MODEL_DIR"]), int(os.environ["THREADS"]), os.environ["DEVICE"])
         model.predict(self._model, [model.decode(golden_bodies(Path(os.environ["WORKLOAD"]))[0])])
 
