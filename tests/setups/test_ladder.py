@@ -61,6 +61,22 @@ def test_ray_in_its_fast_mode_drains_and_leaves_nothing(deploy: Deploy) -> None:
     assert eventually(lambda: not server.processes(), 2), server.processes()
 
 
+def test_a_killed_replica_is_avoided_and_replaced(deploy: Deploy) -> None:
+    server = deploy("replicas")
+    before = {replica.pid for replica in server.processes("uvicorn")}
+    os.kill(min(before), signal.SIGKILL)
+    time.sleep(0.05)
+    assert {server.predict({"x": number}).status for number in range(50)} == {200}
+    assert eventually(lambda: len({replica.pid for replica in server.processes("uvicorn")} - before) == 1)
+    assert {server.predict({"x": number}).status for number in range(50)} == {200}
+
+
+def test_the_balancer_refuses_what_is_too_much(deploy: Deploy) -> None:
+    server = deploy("replicas", queue=4)
+    flying = [server.later({"x": 1, "ms": 400}) for _ in range(16)]
+    assert {future.result().status for future in flying} == {200, 503}
+
+
 @pytest.mark.parametrize("name", LADDER)
 def test_a_killed_parent_leaves_nothing(deploy: Deploy, name: str) -> None:
     server = deploy(name)
