@@ -2,12 +2,15 @@
 
 import contextlib
 import os
+import pwd
 import signal
 import socket
 import tempfile
 import threading
+from pathlib import Path
 
 from doorman.doorman import stay_behind_doorman
+from forward import forward
 
 APP = "tailrace"
 STOP_S = 8
@@ -33,15 +36,18 @@ def serve_until_told(folder: str) -> None:
     from served import Served  # noqa: PLC0415
 
     workers, address = int(os.environ["KNOB_WORKERS"]), os.environ["KNOB_RAY_ADDRESS"]
+    host, port = os.environ["HOST"], int(os.environ["PORT"])
     if address:
         handed_on = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
         ray.init(address, runtime_env={"env_vars": handed_on}, log_to_driver=False)
+        head = ray.get_runtime_context().gcs_address.rpartition(":")[0]
+        forward(host, port, head, int(os.environ["KNOB_RAY_HTTP_PORT"]))
     else:
         ray.init("local", num_cpus=workers, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES,
-                 _temp_dir=folder, _node_ip_address=os.environ["HOST"], log_to_driver=False, logging_level="WARNING")
+                 _temp_dir=folder, _node_ip_address=host, log_to_driver=False, logging_level="WARNING")
+        serve.start(http_options=serve.HTTPOptions(host=host, port=port))
     told = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: told.set())  # Ray's own handler, set by init, would drop what is in flight
-    serve.start(http_options=serve.HTTPOptions(host=os.environ["HOST"], port=int(os.environ["PORT"])))
     replicas = Served.options(
         num_replicas=workers, max_ongoing_requests=int(os.environ["KNOB_ONGOING"]),
         max_queued_requests=int(os.environ["KNOB_QUEUE"]), ray_actor_options={"num_cpus": 1},
@@ -49,7 +55,7 @@ def serve_until_told(folder: str) -> None:
     serve.run(replicas.bind(int(os.environ["KNOB_MAX_BATCH"]), float(os.environ["KNOB_MAX_WAIT_MS"]) / 1e3), name=APP)
     told.wait()
     serve.delete(APP)
-    if not serve.status().applications:
+    if not address:
         serve.shutdown()
     ray.shutdown()
 
@@ -59,6 +65,9 @@ def ray_settings(folder: str) -> dict[str, str]:
     ports of its own where Ray has fixed ones."""
     settings = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
                 "RAY_SERVE_LOG_TO_STDERR": "0"}
+    token = Path(pwd.getpwuid(os.getuid()).pw_dir) / ".ray/auth_token"  # HOME is the run's own
+    if os.environ["KNOB_RAY_ADDRESS"] and token.exists():
+        settings |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
     if os.environ["KNOB_THROUGHPUT_OPTIMIZED"] != "true":
         return settings
     haproxy = "RAY_SERVE_HAPROXY_"
