@@ -3,19 +3,35 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from harness.catalog.discover import find_catalog
 from harness.run.conformance import check
-from tests.setups.conftest import Deploy, eventually
+from tests.setups.conftest import Deploy, Deployment, eventually
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 CATALOG = find_catalog(Path(__file__).parents[2])
 LADDER = ("litserve", "ray-serve", "bentoml", "replicas")
 BATCHING = ("litserve", "ray-serve", "bentoml")
+
+
+@pytest.fixture
+def start(deploy: Deploy) -> Iterator[Deploy]:
+    """`deploy`, whose servers are asked to end before they are made to: they then remove their folders."""
+    started: list[Deployment] = []
+
+    def begin(name: str, **knobs: str | int) -> Deployment:
+        started.append(deploy(name, **knobs))
+        return started[-1]
+
+    yield begin
+    for server in started:
+        server.process.terminate()
+        server.process.wait(30)
 
 
 @pytest.mark.parametrize("workload", ["fraud", "embed", "ocr"])
@@ -29,8 +45,8 @@ def test_it_fails_no_point_that_its_limits_do_not_name(name: str, workload: str)
 
 
 @pytest.mark.parametrize("name", LADDER)
-def test_where_the_time_went_is_told(deploy: Deploy, name: str) -> None:
-    server = deploy(name)
+def test_where_the_time_went_is_told(start: Deploy, name: str) -> None:
+    server = start(name)
     reply = server.predict({"x": 3, "ms": 20})
     times = dict(part.strip().split(";dur=") for part in reply.headers["server-timing"].split(","))
     assert reply.json() == {"y": 9}
@@ -38,8 +54,8 @@ def test_where_the_time_went_is_told(deploy: Deploy, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BATCHING)
-def test_a_bad_body_or_a_failing_batch_spoils_nothing_else(deploy: Deploy, name: str) -> None:
-    server = deploy(name)
+def test_a_bad_body_or_a_failing_batch_spoils_nothing_else(start: Deploy, name: str) -> None:
+    server = start(name)
     busy = [server.later({"x": 0, "ms": 300}) for _ in range(2)]
     mixed = [server.later({"x": number if number % 3 else "bad"}) for number in range(30)]
     assert [future.result().status for future in busy] == [200, 200]
@@ -51,8 +67,8 @@ def test_a_bad_body_or_a_failing_batch_spoils_nothing_else(deploy: Deploy, name:
     assert server.predict({"x": 5}).json() == {"y": 25}
 
 
-def test_ray_in_its_fast_mode_drains_and_leaves_nothing(deploy: Deploy) -> None:
-    server = deploy("ray-serve", throughput_optimized="true")
+def test_ray_in_its_fast_mode_drains_and_leaves_nothing(start: Deploy) -> None:
+    server = start("ray-serve", throughput_optimized="true")
     flying = [server.later({"x": number, "ms": 300}) for number in range(4)]
     time.sleep(0.15)
     os.killpg(server.process.pid, signal.SIGTERM)
@@ -61,8 +77,8 @@ def test_ray_in_its_fast_mode_drains_and_leaves_nothing(deploy: Deploy) -> None:
     assert eventually(lambda: not server.processes(), 2), server.processes()
 
 
-def test_a_killed_replica_is_avoided_and_replaced(deploy: Deploy) -> None:
-    server = deploy("replicas")
+def test_a_killed_replica_is_avoided_and_replaced(start: Deploy) -> None:
+    server = start("replicas")
     before = {replica.pid for replica in server.processes("uvicorn")}
     os.kill(min(before), signal.SIGKILL)
     time.sleep(0.05)
@@ -71,15 +87,15 @@ def test_a_killed_replica_is_avoided_and_replaced(deploy: Deploy) -> None:
     assert {server.predict({"x": number}).status for number in range(50)} == {200}
 
 
-def test_the_balancer_refuses_what_is_too_much(deploy: Deploy) -> None:
-    server = deploy("replicas", queue=4)
+def test_the_balancer_refuses_what_is_too_much(start: Deploy) -> None:
+    server = start("replicas", queue=4)
     flying = [server.later({"x": 1, "ms": 400}) for _ in range(16)]
     assert {future.result().status for future in flying} == {200, 503}
 
 
 @pytest.mark.parametrize("name", LADDER)
-def test_a_killed_parent_leaves_nothing(deploy: Deploy, name: str) -> None:
-    server = deploy(name)
+def test_a_killed_parent_leaves_nothing(start: Deploy, name: str) -> None:
+    server = start(name)
     assert len(server.processes()) > 2
     server.process.kill()
     assert eventually(lambda: not server.processes(), 25), server.processes()
