@@ -208,7 +208,8 @@ def main() -> int:
             done += row
             misses += [f"{server} {utilisation} {case.promise}: {missed(case)}" for case in row if missed(case)]
             print(line(*row), flush=True)
-    print(f"\n{len(done)} cells in {time.perf_counter() - begun:.0f} s, warm-up left out: {args.discard_s:g} s")
+    print(f"\n{len(done)} cells in {time.perf_counter() - begun:.0f} s ({time.process_time():.0f} s of CPU), "
+          f"warm-up left out: {args.discard_s:g} s")
     if not args.quick:
         print("targets met" if not misses else "targets missed:\n" + "\n".join(misses))
     if args.json:

@@ -60,11 +60,11 @@ def find_catalog(start: Path | None = None) -> Catalog:
     given = os.environ.get("TAILRACE_ROOT")
     here = Path(given) if given else (start or Path.cwd())
     for folder in (here.resolve(), *here.resolve().parents):
-        if (folder / "setups").is_dir() and (folder / "workloads").is_dir():
+        if any(folder.glob("setups/*/setup.toml")) and any(folder.glob("workloads/*/workload.toml")):
             return Catalog(folder)
     checkout = Path(__file__).resolve().parents[2]
     if given or not (checkout / "setups").is_dir():
-        raise UsageError(f"{here}: no folder with setups/ and workloads/ here or above",
+        raise UsageError(f"{here}: no folder with a setup and a workload here or above",
                          "run tailrace inside a checkout, or set TAILRACE_ROOT")
     return Catalog(checkout)
 

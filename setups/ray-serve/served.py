@@ -49,13 +49,10 @@ class Served:
     async def answer(self, items: list) -> list:
         """For every item: the answer's body, when its batch began, seconds in the model, items in the batch."""
         started = time.monotonic()
-        # In a thread: the event loop has the next batch to gather meanwhile.
-        answers = await asyncio.to_thread(self._answers, items)
+        # On the event loop, as in Ray's own examples: in a thread it is slower, and gathers smaller batches.
+        answers = [model.encode(answer) for answer in model.predict(self._model, items)]
         took = time.monotonic() - started
         return [(answer, started, took, len(items)) for answer in answers]
-
-    def _answers(self, items: list) -> list[bytes]:
-        return [model.encode(answer) for answer in model.predict(self._model, items)]
 
     @app.get("/healthz")
     async def healthz(self) -> Response:
