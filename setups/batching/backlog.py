@@ -12,6 +12,7 @@ from batching.job import MAX_ATTEMPTS, Answer, Job
 from batching.settings import Settings
 
 LOOK = 64           # jobs looked at for like lengths: more found no better company in simulations
+ALONE_EVERY = 32    # batches: one is of one job, so that what a batch is weighed against does not grow stale
 MEMORY = 0.98       # of the moving averages, a step every 20 ms: about the last second
 
 
@@ -32,6 +33,7 @@ class Backlog:
         self._utilisation = 0.0
         self._seen_s = time.monotonic()
         self._since_ns = 0
+        self._given = 0
         self.held_s = 0.0
         self.retried = 0
         self.refresh()
@@ -84,7 +86,8 @@ class Backlog:
         oldest = self._jobs[0]
         size = len(oldest.body)
         best = self._best_size(size)
-        if best <= 1 or len(self._jobs) == 1 or oldest.attempt > 1:
+        self._given += 1
+        if best <= 1 or len(self._jobs) == 1 or oldest.attempt > 1 or self._given % ALONE_EVERY == 0:
             self._since_ns = 0
             return [self._jobs.popleft()]
         if self._company(idle, best, size):

@@ -14,13 +14,9 @@ BROKER_WORTH_S = 5e-3     # above this a round trip through a broker is short be
 
 
 def best_size(cost: Cost, size: float, limit: int, gain: float) -> int:
-    """The batch size that serves most items per second, grown only where an item gets cheaper by more than `gain`."""
-    best, each = 1, cost(1, size)
-    for n in range(2, limit + 1):
-        per_item = cost(n, size) / n
-        if per_item < each * (1 - gain):
-            best, each = n, per_item
-    return best
+    """The smallest batch size whose items are within `gain` of the cheapest: a bigger one delays more than it saves."""
+    each = [cost(n, size) / n for n in range(1, limit + 1)]
+    return 1 + next(i for i, seconds in enumerate(each) if seconds * (1 - gain) <= min(each))
 
 
 def share(queued: int, idle: int, best: int, seconds: float) -> int:

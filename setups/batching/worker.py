@@ -24,7 +24,8 @@ from batching.settings import Settings, from_environment
 
 IDLE_S = 0.1
 PRIME_S = 3.0
-REPEATS = 3
+REPEATS = 2
+PARTS = (0.0, 0.5, 1.0)
 STALE = 2
 STRETCH_MOST = 10.0
 SHOW_EVERY = 16
@@ -52,28 +53,32 @@ class Worker:
         order = sorted(bodies, key=len)
         begun = time.perf_counter()
         self._answers([model.decode(order[0])])
-        measured: list[tuple[int, int, float]] = []
+        least: dict[tuple[int, int], float] = {}
         each: list[float] = []
         for n in (size for size in SIZES if size <= self._settings.max_batch):
-            found = [self._measured(order, n, part) for part in (0.0, 0.5, 1.0)]
-            measured += found
-            each.append(sum(seconds for _, _, seconds in found) / n)
+            each.append(sum(self._timed(order, n, least)) / n)
             stopped = len(each) > STALE and min(each[-STALE:]) > min(each[:-STALE]) * (1 - self._settings.gain)
             if stopped or time.perf_counter() - begun > PRIME_S:
                 break
-        self._costs.prime(measured)
+        # All sizes in turn, again: what the machine does meanwhile then falls on every size alike.
+        for _ in range(REPEATS - 1):
+            for n in SIZES[:len(each)]:
+                self._timed(order, n, least)
+        self._costs.prime([(n, size, seconds) for (n, size), seconds in least.items()])
         self._show()
 
-    def _measured(self, order: Sequence[bytes], n: int, part: float) -> tuple[int, int, float]:
-        """(n, longest body, least seconds) of n bodies of like length, `part` of the way from shortest to longest."""
-        at = max(0, min(round(part * len(order)), len(order) - n))
-        batch = [order[(at + i) % len(order)] for i in range(n)]
-        taken: list[float] = []
-        for _ in range(REPEATS):
+    def _timed(self, order: Sequence[bytes], n: int, least: dict[tuple[int, int], float]) -> list[float]:
+        """Seconds of n bodies of like length, of short, middling and long ones; `least` keeps each least one."""
+        taken = []
+        for part in PARTS:
+            at = max(0, min(round(part * len(order)), len(order) - n))
+            batch = [order[(at + i) % len(order)] for i in range(n)]
             start = self._clock()
             self._answers([model.decode(body) for body in batch])
             taken.append(self._clock() - start)
-        return n, max(map(len, batch)), min(taken)
+            place = (n, max(map(len, batch)))
+            least[place] = min(taken[-1], least.get(place, taken[-1]))
+        return taken
 
     def run(self, jobs: list[Job]) -> list[Answer]:
         """One answer for each job: expired ones are dropped, a bad item fails alone."""
