@@ -2,10 +2,8 @@
 
 import os
 
-from rich.console import Console
-
 from harness.catalog.discover import cache_folder
-from harness.cli.show import dump, grid
+from harness.cli.show import dump, grid, screen
 from harness.load.calibrate import calibrate as measure
 from harness.run.cores import split
 from harness.run.locks import only_harness
@@ -13,7 +11,7 @@ from harness.run.locks import only_harness
 
 def calibrate(quick: bool, as_json: bool) -> None:
     """How far measurement can be trusted here."""
-    page = Console(stderr=as_json, soft_wrap=True)
+    page = screen(stderr=as_json)
     cores = split(os.sched_getaffinity(0))
     with only_harness(cache_folder()):
         made = measure(cores.load, cores.server, quick, lambda line: page.print(f"  {line}", highlight=False))

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 
-from rich.console import Console
 from rich.table import Table
 
 from harness.catalog.discover import cache_folder, find_catalog
@@ -16,7 +15,7 @@ def check(name: str, workload: str, as_json: bool) -> int:
     """The points of a setup's contract; 99 when one fails."""
     found = find_catalog()
     subject, served = found.setup(name), found.workload(workload)
-    log = Console(stderr=as_json, soft_wrap=True)
+    log = screen(stderr=as_json)
     with only_harness(cache_folder()):
         points = prove(subject, served, lambda line: log.print(f"  {line}", markup=False, highlight=False))
     if as_json:

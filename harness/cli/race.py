@@ -14,6 +14,7 @@ from harness.catalog.setup import Knob
 from harness.cli.ask import asked_plan, named_plan, with_locustfile
 from harness.cli.findings import gate_code, plan_words
 from harness.cli.live import LiveView, name
+from harness.cli.show import screen
 from harness.errors import Exit, TailraceError
 from harness.plan.expand import Key, expand, missing
 from harness.record.read import find_runs
@@ -65,7 +66,7 @@ def race(asked: Asked, results: Path, how: How) -> int:
     if asked.locustfile:
         attempts = with_locustfile(attempts, asked.locustfile, asked.users, asked.duration_s or USERS_S)
     left = missing(attempts, _done(bench.folder), content) if how.resume else attempts
-    console = Console(stderr=how.json, soft_wrap=True)
+    console = screen(stderr=how.json)
     if how.dry_run:
         for attempt in left:
             console.print(f"{attempt.order + 1:4} {name(attempt)}", markup=False, highlight=False)

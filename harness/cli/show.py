@@ -8,10 +8,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+PLAIN_WIDTH = 140
 
-def screen() -> Console:
-    """Where tables go; lines are never cut."""
-    return Console(soft_wrap=True)
+
+def screen(stderr: bool = False) -> Console:
+    """Where tables go. Where that is no terminal they get room enough, whatever the terminal's width may be."""
+    page = Console(stderr=stderr, soft_wrap=True)
+    return page if page.is_terminal else Console(stderr=stderr, soft_wrap=True, width=PLAIN_WIDTH)
 
 
 def dump(value: Any) -> None:
