@@ -143,7 +143,7 @@ def by_others(server: str, utilisation: float, limits: list[float], args: argpar
 
 def cases(server: str, utilisation: float, args: argparse.Namespace) -> list[Case]:
     """All four promises to one server at one utilisation."""
-    p99, p98 = true_quantiles(server, utilisation, [QUANTILE, 2 * QUANTILE - 1])
+    p99, p98 = true_quantiles(server, utilisation, (QUANTILE, 2 * QUANTILE - 1))
     limits = {"broken": p98, "halved": p99 / 2, "kept": 1.2 * p99, "edge": p99}
     others = by_others(server, utilisation, list(limits.values()), args)
     return [
@@ -194,15 +194,15 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--coverage", action="store_true", help="coverage of p99 intervals over 5 repetitions instead")
     args = parser.parse_args()
-    args.longest_s = LONGEST_S
+    args.longest_s, servers = LONGEST_S, [args.server] if args.server else list(STREAMS)
     if args.coverage:
-        return print_coverage(args.runs, args.seed, args.json)
+        return print_coverage(servers, args.runs, args.seed, args.json)
     utilisations = UTILISATIONS[:3:2] if args.quick else UTILISATIONS
     if args.quick:
         args.runs, args.edge_runs, args.longest_s = 100, 100, 120.0
     begun, done, misses = time.perf_counter(), [], []
     print(HEADER, flush=True)
-    for server in [args.server] if args.server else STREAMS:
+    for server in servers:
         for utilisation in utilisations:
             row = cases(server, utilisation, args)
             done += row

@@ -5,6 +5,7 @@ end; sent an array of row numbers, it goes on with those rows of its last chunk 
 time. A stream is a pure function of its generator's seed and of what it was sent.
 """
 
+import functools
 import math
 from collections.abc import Callable, Generator
 
@@ -117,7 +118,10 @@ STREAMS: dict[str, Callable[[float, int, np.random.Generator], Latencies]] = {
 }
 
 
-def true_quantiles(name: str, utilisation: float, qs: list[float], chunks: int = 400, runs: int = 1000) -> list[float]:
+@functools.cache
+def true_quantiles(
+    name: str, utilisation: float, qs: tuple[float, ...], chunks: int = 400, runs: int = 1000
+) -> list[float]:
     """Latency quantiles in seconds, in closed form where there is one, else from a long simulation of its own seed
     (chunks × 512 × runs requests, the first 40 chunks of each run left out, counted in bins 0.05 % wide)."""
     if name == "M/M/1":

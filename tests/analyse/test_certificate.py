@@ -46,7 +46,7 @@ def queue_ms(utilisation, requests, seed, server="M/M/1"):
 
 
 def p99_ms(utilisation, server="M/M/1"):
-    return queues.true_quantiles(server, utilisation, [0.99])[0] * 1000
+    return queues.true_quantiles(server, utilisation, (0.99,))[0] * 1000
 
 
 def test_evidence_is_the_product_of_bets_on_batches_of_every_length():
@@ -107,7 +107,7 @@ def test_looking_often_sees_what_looking_once_sees(cuts):
 
 @pytest.mark.parametrize("server", list(queues.STREAMS))
 def test_a_promise_kept_with_a_margin_passes_and_one_broken_two_fold_fails(server):
-    p99, p98 = (1000 * quantile for quantile in queues.true_quantiles(server, 0.6, [0.99, 0.98], chunks=70, runs=100))
+    p99, p98 = (1000 * quantile for quantile in queues.true_quantiles(server, 0.6, (0.99, 0.98), chunks=70, runs=100))
     latency, due = queue_ms(0.6, 100_000, 11, server), poisson_due(100_000)
     assert certify(latency * MS, due, 0.99, 1.2 * p99 * MS).verdict == "pass"
     assert certify(latency * MS, due, 0.99, p98 * MS).verdict == "fail"
@@ -115,7 +115,7 @@ def test_a_promise_kept_with_a_margin_passes_and_one_broken_two_fold_fails(serve
 
 
 def test_no_false_pass_in_a_busy_queue_looked_at_every_second_where_requests_taken_as_independent_pass():
-    runs, limit = 100, queues.true_quantiles("M/M/1", 0.8, [0.98])[0]
+    runs, limit = 100, queues.true_quantiles("M/M/1", 0.8, (0.98,))[0]
     stream = queues.STREAMS["M/M/1"](0.8, runs, np.random.default_rng(8))
     latency = np.concatenate([next(stream) for _ in range(20)], axis=1)
     passes, floor_passes = 0, 0
