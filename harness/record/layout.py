@@ -11,6 +11,7 @@ LOAD_LOG = "load.log"
 METRICS = "metrics.txt"
 RUN = "run.json"
 MACHINE = "machine.json"
+CAPACITY = "capacity"  # a folder beside the runs, not one of them
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -29,4 +30,5 @@ def run_folders(results: Path) -> list[Path]:
     if (results / RUN).is_file():
         return [results]
     machines = [results] if (results / MACHINE).is_file() else [path.parent for path in results.glob(f"*/{MACHINE}")]
-    return sorted((run for machine in machines for run in machine.iterdir() if run.is_dir()), key=lambda run: run.name)
+    return sorted((run for machine in machines for run in machine.iterdir()
+                  if run.is_dir() and run.name != CAPACITY), key=lambda run: run.name)

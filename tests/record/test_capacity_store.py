@@ -1,0 +1,49 @@
+"""Capacities on disk: whole or not there, found by name, and no run's folder."""
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from harness.errors import TailraceError
+from harness.record.capacity import Capacity, Rate, capacity_id, find_capacities, latest_capacity, read_capacity
+from harness.record.capacity import write_capacity as write
+from harness.record.layout import run_folders
+
+FOUND = Capacity("20260101T000000.000Z-fastapi-embed", "fastapi", "embed", "p(99)<100ms", Rate(300.0, 290.0, math.inf),
+                 ("run-1", "run-2"), "latency", "smooth", "m", last_passed=290.0, replica_cpus=3, knobs={"workers": 3})
+
+
+def machine(tmp_path: Path) -> Path:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "machine.json").write_text("{}")
+    return tmp_path / "m"
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    path = write(machine(tmp_path), FOUND)
+    assert read_capacity(path) == FOUND
+    assert find_capacities(tmp_path) == [FOUND] == find_capacities(tmp_path / "m")
+
+
+def test_it_is_no_run(tmp_path: Path) -> None:
+    write(machine(tmp_path), FOUND)
+    assert run_folders(tmp_path) == []
+
+
+def test_the_newest_counts(tmp_path: Path) -> None:
+    folder = machine(tmp_path)
+    write(folder, FOUND)
+    newer = replace(FOUND, id=capacity_id("fastapi", "embed", datetime(2026, 2, 1, tzinfo=UTC)), binding="errors")
+    write(folder, newer)
+    assert latest_capacity(tmp_path, "fastapi", "embed", "p(99)<100ms") == newer
+    assert latest_capacity(tmp_path, "flask", "embed", "p(99)<100ms") is None
+
+
+def test_a_damaged_file_is_one_sentence(tmp_path: Path) -> None:
+    path = write(machine(tmp_path), FOUND)
+    path.write_text("{")
+    with pytest.raises(TailraceError, match="remove it"):
+        read_capacity(path)
