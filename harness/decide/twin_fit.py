@@ -1,0 +1,250 @@
+"""A twin fitted to what was recorded of one setup: its batches, how they slow each other down, and what HTTP adds.
+
+Where the setup tells (Server-Timing, x-batch-size), batches are put together again from their members and the service
+law is fitted to them; else the service time is what a lone request took. What a worker spends beside predicting is
+what is missing between its batches in a saturated stretch. The balancer and a last factor are the ones with which the
+twin, given the same due times, comes nearest to the latencies seen.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.decide.twin import Balancer, Clients, Floats, Service, Structure, Twin, play
+
+QUANTILES = (0.5, 0.9, 0.95, 0.99)
+WEIGHTS = np.array([1.0, 1.0, 1.0, 2.0])
+SATURATED = 0.93
+ENOUGH = 20
+MOST_DRAWS = 20_000
+FACTORS = np.array([0.88, 0.92, 0.95, 0.975, 1.0, 1.025, 1.05, 1.08, 1.12])
+BALANCERS: tuple[Balancer, ...] = ("shared", "connections", "least", "random")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One recorded run's requests in order of due time, warm-up included but not `counted`; arrays [n].
+
+    Seconds; latency is infinite where there was no right answer. `batch` is 0, `model_s` NaN where the setup does not
+    tell; `inside_s` is the time in queue, waiting and model together as told (NaN likewise). `rate` is offered.
+    """
+
+    run_id: str
+    rate: float
+    due_s: Floats
+    latency_s: Floats
+    counted: NDArray[np.bool_]
+    batch: NDArray[np.int64]
+    model_s: Floats
+    inside_s: Floats
+
+    @property
+    def told(self) -> bool:
+        """Whether the setup tells how long it predicted."""
+        return bool(np.mean(np.isfinite(self.model_s)) > 0.5)
+
+    def quantiles_s(self, quantiles: Sequence[float] = QUANTILES) -> Floats:
+        """Quantiles of the counted latencies (type 1)."""
+        return quantiles_s(self.latency_s[self.counted], quantiles)
+
+    def throughput(self) -> float:
+        """Answers a second in the middle of the run: from a quarter to nine tenths of them, which is the ceiling where
+        more was offered."""
+        done = np.sort((self.due_s + self.latency_s)[np.isfinite(self.latency_s)])
+        first, last = int(0.25 * len(done)), int(0.9 * len(done)) - 1
+        return (last - first) / (done[last] - done[first]) if last - first > ENOUGH else math.nan
+
+    @property
+    def saturated(self) -> bool:
+        """Whether more was offered than answered."""
+        through = self.throughput()
+        return bool(through < SATURATED * self.rate)
+
+
+def quantiles_s(latency_s: Floats, quantiles: Sequence[float]) -> Floats:
+    """Type 1 quantiles, so that infinity is one like any other."""
+    ordered = np.sort(latency_s)
+    ranks = [min(max(math.ceil(q * len(ordered) - 1e-9), 1), len(ordered)) - 1 for q in quantiles]
+    return np.asarray(ordered[ranks])
+
+
+def fitted(runs: Sequence[Seen], hint: Structure, clients: Clients, seed: int = 0) -> Twin:
+    """The twin of a setup that is built like `hint` (its workers are workers of one machine, whoever spreads the load).
+
+    Raises ValueError where no run holds an answer.
+    """
+    runs = sorted(runs, key=lambda run: run.rate)
+    if not any(np.isfinite(run.latency_s).any() for run in runs):
+        raise ValueError("no answer was recorded, so nothing can be fitted")
+    service = service_law(runs, hint)
+    best, least = None, math.inf
+    for balancer in BALANCERS if hint.balancer == "connections" else (hint.balancer,):
+        structure = spread(hint, balancer)
+        for twin in scaled(Twin(structure, service, clients), runs, seed):
+            miss = distance(twin, runs, seed)
+            if miss < least:
+                best, least = twin, miss
+    assert best is not None
+    return best
+
+
+def spread(hint: Structure, balancer: Balancer) -> Structure:
+    """The workers of one machine behind one queue, or each behind its own."""
+    workers = hint.workers * hint.replicas
+    if balancer == "shared":
+        return replace(hint, replicas=1, workers=workers, balancer=balancer, per_machine=1)
+    return replace(hint, replicas=workers, workers=1, balancer=balancer, per_machine=workers)
+
+
+def scaled(twin: Twin, runs: Sequence[Seen], seed: int) -> list[Twin]:
+    """The twin with its service a little slower and faster, the best three of them."""
+    made = [_slower(twin, factor) for factor in FACTORS] if any(_steady(run) for run in runs) else [twin]
+    return sorted(made, key=lambda each: distance(each, runs, seed))[:1]
+
+
+def distance(twin: Twin, runs: Sequence[Seen], seed: int) -> float:
+    """How far the twin's quantiles are from those seen, as a mean of absolute logs over the runs not saturated."""
+    misses = [_miss(twin, run, seed) for run in runs if _steady(run)]
+    return float(np.mean(misses)) if misses else 0.0
+
+
+def _steady(run: Seen) -> bool:
+    return not run.saturated and bool(run.counted.sum() > 5 * ENOUGH)
+
+
+def _miss(twin: Twin, run: Seen, seed: int) -> float:
+    seen = run.quantiles_s()
+    said = quantiles_s(play(twin, run.due_s, seed).latency_s[run.counted], QUANTILES)
+    fine = np.isfinite(seen) & np.isfinite(said)
+    return float(np.average(np.abs(np.log(said[fine] / seen[fine])), weights=WEIGHTS[fine])) if fine.any() else 3.0
+
+
+def _slower(twin: Twin, factor: float) -> Twin:
+    return replace(twin, service=replace(twin.service, curve_s=twin.service.curve_s * factor))
+
+
+def service_law(runs: Sequence[Seen], hint: Structure) -> Service:
+    """The law of the batches, and the way there and back as lone requests of the lightest runs met it."""
+    workers = hint.workers * hint.replicas
+    told = [run for run in runs if run.told]
+    overhead = lonely_overhead_s(runs)
+    if not told:
+        return _untold(runs, workers)
+    size, busy, seconds = (np.concatenate(parts) for parts in zip(*(batches(run, workers) for run in told),
+                                                                  strict=True))
+    curve, stretch, noise = _law(size, busy, seconds, hint.max_batch, workers)
+    gap = _gap_s(told, curve, stretch, workers)
+    scale = 1 + gap / curve[1:]
+    return Service(np.concatenate([[0.0], curve[1:] * scale]), stretch, noise, np.maximum(overhead - gap, 0.0))
+
+
+def batches(run: Seen, workers: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+    """(size, workers busy when it began, seconds) of each batch: its members share a size and a model time."""
+    known = np.isfinite(run.latency_s) & np.isfinite(run.model_s)
+    size, seconds = np.maximum(run.batch[known], 1), run.model_s[known]
+    done = (run.due_s + run.latency_s)[known]
+    began = done - seconds
+    share = 1.0 / size
+    starts, ends = np.argsort(began), np.argsort(done)
+    up = np.concatenate([[0.0], np.cumsum(share[starts])])[np.searchsorted(began[starts], began, side="right")]
+    down = np.concatenate([[0.0], np.cumsum(share[ends])])[np.searchsorted(done[ends], began, side="right")]
+    busy = np.clip(np.rint(up - down), 1, workers).astype(np.int64)
+    # Members of one batch carry the same seconds to the microsecond: one of them stands for all.
+    _, first = np.unique(np.stack([size, np.rint(seconds * 1e6).astype(np.int64),
+                                   np.rint(done / np.maximum(4 * seconds, 1e-4)).astype(np.int64)]),
+                         axis=1, return_index=True)
+    first = first if int(size.max(initial=1)) > 1 else np.arange(len(size))
+    return size[first], busy[first], seconds[first]
+
+
+def _law(size: NDArray[np.int64], busy: NDArray[np.int64], seconds: Floats, max_batch: int,
+         workers: int) -> tuple[Floats, Floats, Floats]:
+    """Curve [largest seen + 1], stretch [workers + 1] and noise [2, m], each with the others held fixed, in turn."""
+    stretch = np.ones(workers + 1)
+    largest = int(min(size.max(), max(max_batch, 1)))
+    size = np.minimum(size, largest)
+    for _ in range(4):
+        curve = _curve(size, seconds / stretch[busy], largest)
+        ratio = seconds / curve[size]
+        for j in range(2, workers + 1):
+            here = busy == j
+            stretch[j] = float(np.mean(ratio[here])) if here.sum() >= ENOUGH else stretch[j - 1]
+        first = float(np.mean(ratio[busy == 1])) if (busy == 1).sum() >= ENOUGH else stretch[2:3].mean() or 1.0
+        stretch = np.maximum(stretch / first, 0.5)
+        stretch[0] = stretch[1] = 1.0
+    ratio = seconds / (_curve(size, seconds / stretch[busy], largest)[size] * stretch[busy])
+    random = np.random.default_rng(0)
+    pools = [ratio[chosen] if chosen.sum() >= ENOUGH else ratio for chosen in (size == 1, size > 1)]
+    count = min(MOST_DRAWS, max(len(pool) for pool in pools))
+    noise = np.stack([random.choice(pool / pool.mean(), count) for pool in pools])
+    return curve, stretch, noise
+
+
+def _curve(size: NDArray[np.int64], seconds: Floats, largest: int) -> Floats:
+    """Mean seconds of each batch size up to the largest: the means where there are enough batches, else the line
+    a + b·n through all, never less for more."""
+    weights = 1 / np.maximum(seconds, 1e-9)
+    if largest == 1 or len(np.unique(size)) == 1:
+        line = np.full(largest + 1, float(seconds.mean()))
+        return line * np.arange(largest + 1) / size.max() if largest > 1 else line
+    b, a = np.polyfit(size, seconds, 1, w=weights)
+    a, b = (float(a), float(b)) if a > 0 and b > 0 else (0.0, float(np.average(seconds / size, weights=size)))
+    curve = a + b * np.arange(largest + 1, dtype=np.float64)
+    for n in range(1, largest + 1):
+        here = size == n
+        count = int(here.sum())
+        if count:
+            trust = count / (count + ENOUGH)
+            curve[n] = trust * float(seconds[here].mean()) + (1 - trust) * curve[n]
+    return np.asarray(np.maximum.accumulate(curve))
+
+
+def _gap_s(runs: Sequence[Seen], curve: Floats, stretch: Floats, workers: int) -> float:
+    """Seconds a worker spends per batch beside predicting, from the most saturated run; 0 where none was."""
+    full = [run for run in runs if run.saturated]
+    if not full:
+        return 0.0
+    run = full[-1]
+    size, busy, seconds = batches(run, workers)
+    each_s = workers * float(size.mean()) / run.throughput()
+    return float(np.clip(each_s - seconds.mean(), 0.0, 0.5 * curve[-1] * stretch[-1]))
+
+
+def lonely_overhead_s(runs: Sequence[Seen]) -> Floats:
+    """What a request's way there and back took beyond what the setup tells, over requests that met nobody else; the
+    lightest run that has enough of them."""
+    for run in runs:
+        known = np.isfinite(run.latency_s) & np.isfinite(run.inside_s) & run.counted
+        if known.sum() >= ENOUGH:
+            alone = known & lonely(run)
+            chosen = alone if alone.sum() >= ENOUGH else known
+            rest = np.maximum(run.latency_s[chosen] - run.inside_s[chosen], 0.0)
+            return rest if alone.sum() >= ENOUGH else rest[rest <= np.quantile(rest, 0.5)]
+    return np.zeros(1)
+
+
+def lonely(run: Seen) -> NDArray[np.bool_]:
+    """Which requests became due while no other was on its way."""
+    done = np.where(np.isfinite(run.latency_s), run.due_s + run.latency_s, np.inf)
+    latest = np.concatenate([[-np.inf], np.maximum.accumulate(done)[:-1]])
+    return np.asarray(latest <= run.due_s)
+
+
+def _untold(runs: Sequence[Seen], workers: int) -> Service:
+    """Service from lone requests, stretched to what the ceiling says where one was reached."""
+    light = runs[0]
+    answered = np.isfinite(light.latency_s) & light.counted
+    alone = answered & lonely(light)
+    seconds = light.latency_s[alone if alone.sum() >= ENOUGH else answered]
+    if not len(seconds):
+        raise ValueError("the lightest run holds no answer, so nothing can be fitted")
+    mean = float(seconds.mean())
+    full = [run for run in runs if run.saturated]
+    at_most = workers / full[-1].throughput() if full else mean
+    stretch = np.concatenate([[1.0], np.linspace(1.0, max(at_most / mean, 1.0), workers)])
+    part = min(at_most / mean, 1.0)
+    noise = np.tile(seconds / mean, (2, 1))
+    return Service(np.array([0.0, mean * part]), stretch, noise, np.array([mean * (1 - part)]))
