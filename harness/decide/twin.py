@@ -122,7 +122,7 @@ def play(twin: Twin, due_s: Floats, seed: int, settled: float = 0.0) -> Played:
     span_s = max(float(np.max(ended, initial=due_s[-1]) - due_s[0]), 1e-9)
     keep = slice(int(settled * n), None)
     return Played(np.where(late, np.inf, latency)[keep], (state.began - due_s)[keep], state.served[keep], status[keep],
-                  state.batch[keep], float(state.total_s[0]) / span_s / workers, int(state.count[kernel.WASTED]))
+                  state.batch[keep], float(state.total_s[0]) / span_s / workers, int(state.tally[kernel.WASTED]))
 
 
 def _rules(twin: Twin) -> "kernel.Rules":  # type: ignore[name-defined]  # noqa: F821

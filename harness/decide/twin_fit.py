@@ -82,8 +82,8 @@ def fitted(runs: Sequence[Seen], hint: Structure, clients: Clients, seed: int = 
     service = service_law(runs, hint)
     best, least = None, math.inf
     for balancer in BALANCERS if hint.balancer == "connections" else (hint.balancer,):
-        structure = spread(hint, balancer)
-        for twin in scaled(Twin(structure, service, clients), runs, seed):
+        for factor in FACTORS if any(_steady(run) for run in runs) else FACTORS[FACTORS == 1]:
+            twin = _slower(Twin(spread(hint, balancer), service, clients), float(factor))
             miss = distance(twin, runs, seed)
             if miss < least:
                 best, least = twin, miss
@@ -97,12 +97,6 @@ def spread(hint: Structure, balancer: Balancer) -> Structure:
     if balancer == "shared":
         return replace(hint, replicas=1, workers=workers, balancer=balancer, per_machine=1)
     return replace(hint, replicas=workers, workers=1, balancer=balancer, per_machine=workers)
-
-
-def scaled(twin: Twin, runs: Sequence[Seen], seed: int) -> list[Twin]:
-    """The twin with its service a little slower and faster, the best three of them."""
-    made = [_slower(twin, factor) for factor in FACTORS] if any(_steady(run) for run in runs) else [twin]
-    return sorted(made, key=lambda each: distance(each, runs, seed))[:1]
 
 
 def distance(twin: Twin, runs: Sequence[Seen], seed: int) -> float:
@@ -208,7 +202,7 @@ def _gap_s(runs: Sequence[Seen], curve: Floats, stretch: Floats, workers: int) -
     if not full:
         return 0.0
     run = full[-1]
-    size, busy, seconds = batches(run, workers)
+    size, _, seconds = batches(run, workers)
     each_s = workers * float(size.mean()) / run.throughput()
     return float(np.clip(each_s - seconds.mean(), 0.0, 0.5 * curve[-1] * stretch[-1]))
 

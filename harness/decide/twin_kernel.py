@@ -6,7 +6,8 @@ workers that pull batches from it.
 """
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numba
 import numpy as np
@@ -14,13 +15,18 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+F = TypeVar("F", bound=Callable[..., Any])
 
 ROUND_ROBIN, RANDOM, LEAST, CONNECTIONS = 0, 1, 2, 3
 ANSWERED, REFUSED, EXPIRED, LOST = 200, 503, 504, 0
 _END, _WINDOW, _RETRY, _TIMER, _HEDGE = 0, 1, 2, 3, 4
 _KINDS = 8
 _HEAP, _COPIES, _BATCHES, _DRAWS, _TURN, WASTED, _TAKEN, _PUT = 0, 1, 2, 3, 4, 5, 6, 7
+
+
+def compiled(function: F) -> F:
+    """The function as machine code, kept beside the source from its first call on; it lets other threads run."""
+    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(function))
 
 
 class Rules(NamedTuple):
@@ -77,7 +83,7 @@ class State(NamedTuple):
     heap_s: Floats
     heap_what: Ints
     pool: Ints
-    count: Ints
+    tally: Ints
     total_s: Floats
 
 
@@ -103,8 +109,8 @@ def empty(due: Floats, rules: Rules) -> State:
 def run(state: State, rules: Rules, draws: Draws) -> None:
     """Plays every event; the results are in `state`."""
     n, upcoming = len(state.due), 0
-    while upcoming < n or state.count[_HEAP] > 0:
-        if upcoming < n and (state.count[_HEAP] == 0 or state.due[upcoming] <= state.heap_s[0]):
+    while upcoming < n or state.tally[_HEAP] > 0:
+        if upcoming < n and (state.tally[_HEAP] == 0 or state.due[upcoming] <= state.heap_s[0]):
             _arrive(state, rules, draws, upcoming, 0, state.due[upcoming])
             if rules.hedge_s < math.inf:
                 _push(state, state.due[upcoming] + rules.hedge_s, upcoming * _KINDS + _HEDGE)
@@ -135,8 +141,8 @@ def _happen(state: State, rules: Rules, draws: Draws, now_s: float, kind: int, w
 
 @compiled
 def _arrive(state: State, rules: Rules, draws: Draws, request: int, attempt: int, now_s: float) -> None:
-    copy = state.count[_COPIES]
-    state.count[_COPIES] += 1
+    copy = state.tally[_COPIES]
+    state.tally[_COPIES] += 1
     queue = _chosen(state, rules, draws)
     state.owner[copy], state.entered[copy], state.attempt[copy] = request, now_s, attempt
     if state.inside[queue] >= rules.limit:
@@ -169,12 +175,12 @@ def _chosen(state: State, rules: Rules, draws: Draws) -> int:
     if rules.replicas == 1:
         return 0
     if rules.balancer == ROUND_ROBIN:
-        turn = state.count[_TURN]
-        state.count[_TURN] = (turn + 1) % rules.replicas
-        return turn
-    if rules.balancer == CONNECTIONS and state.count[_TAKEN] < state.count[_PUT]:
-        state.count[_TAKEN] += 1
-        return state.pool[(state.count[_TAKEN] - 1) % len(state.pool)]
+        turn = state.tally[_TURN]
+        state.tally[_TURN] = (turn + 1) % rules.replicas
+        return int(turn)
+    if rules.balancer == CONNECTIONS and state.tally[_TAKEN] < state.tally[_PUT]:
+        state.tally[_TAKEN] += 1
+        return int(state.pool[(state.tally[_TAKEN] - 1) % len(state.pool)])
     first = _pick(state, rules, draws)
     if rules.balancer == RANDOM:
         return first
@@ -189,8 +195,8 @@ def _chosen(state: State, rules: Rules, draws: Draws) -> int:
 
 @compiled
 def _pick(state: State, rules: Rules, draws: Draws) -> int:
-    draw = draws.picks[state.count[_DRAWS] % len(draws.picks)]
-    state.count[_DRAWS] += 1
+    draw = draws.picks[state.tally[_DRAWS] % len(draws.picks)]
+    state.tally[_DRAWS] += 1
     return int(draw * rules.replicas)
 
 
@@ -248,15 +254,15 @@ def _begin(state: State, rules: Rules, draws: Draws, queue: int, now_s: float) -
 def _leave(state: State, queue: int) -> None:
     """A copy is answered; its connection is idle and, being the last to become so, the last to be used again."""
     state.inside[queue] -= 1
-    state.pool[state.count[_PUT] % len(state.pool)] = queue
-    state.count[_PUT] += 1
+    state.pool[state.tally[_PUT] % len(state.pool)] = queue
+    state.tally[_PUT] += 1
 
 
 @compiled
 def _service_s(state: State, draws: Draws, size: int, busy: int) -> float:
     row = 0 if size == 1 else 1
-    draw = draws.noise[row, state.count[_BATCHES] % draws.noise.shape[1]]
-    state.count[_BATCHES] += 1
+    draw = draws.noise[row, state.tally[_BATCHES] % draws.noise.shape[1]]
+    state.tally[_BATCHES] += 1
     return float(draws.curve[size] * draws.stretch[min(busy, len(draws.stretch) - 1)] * draw)
 
 
@@ -270,7 +276,7 @@ def _end(state: State, rules: Rules, worker: int, now_s: float) -> None:
             state.done[request], state.status[request] = now_s, ANSWERED
             state.batch[request] = state.place[copy]
         else:
-            state.count[WASTED] += 1
+            state.tally[WASTED] += 1
         _leave(state, queue)
         copy = state.link[copy]
     state.first[worker] = -1
@@ -281,8 +287,8 @@ def _end(state: State, rules: Rules, worker: int, now_s: float) -> None:
 
 @compiled
 def _push(state: State, at_s: float, what: int) -> None:
-    times, whats, i = state.heap_s, state.heap_what, state.count[_HEAP]
-    state.count[_HEAP] += 1
+    times, whats, i = state.heap_s, state.heap_what, state.tally[_HEAP]
+    state.tally[_HEAP] += 1
     while i > 0 and at_s < times[(i - 1) // 2]:
         times[i], whats[i] = times[(i - 1) // 2], whats[(i - 1) // 2]
         i = (i - 1) // 2
@@ -291,8 +297,8 @@ def _push(state: State, at_s: float, what: int) -> None:
 
 @compiled
 def _pop(state: State) -> None:
-    state.count[_HEAP] -= 1
-    size, times, whats, i = state.count[_HEAP], state.heap_s, state.heap_what, 0
+    state.tally[_HEAP] -= 1
+    size, times, whats, i = state.tally[_HEAP], state.heap_s, state.heap_what, 0
     at_s, what = times[size], whats[size]
     while 2 * i + 1 < size:
         child = 2 * i + 1

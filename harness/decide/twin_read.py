@@ -1,0 +1,67 @@
+"""Recorded runs as the twin's fit sees them, and what a setup's knobs say about its structure."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from harness.catalog.scenario import Scenario
+from harness.catalog.toml import validate
+from harness.decide.twin import ENDLESS, Clients, Structure
+from harness.decide.twin_fit import Seen
+from harness.record.read import StoredRun
+from harness.record.schema import ABSENT
+
+NEEDED = ("stage", "due_ns", "done_ns", "status", "error", "batch", "queue_us", "wait_us", "model_us")
+US = 1e6
+
+
+def seen(run: StoredRun) -> Seen:
+    """The run's requests. Raises TailraceError when it has no rows or its scenario cannot be read."""
+    rows = run.columns(*NEEDED)
+    order = np.argsort(rows["due_ns"], kind="stable")
+    rows = {name: column[order] for name, column in rows.items()}
+    good = (rows["error"] == "") & (rows["status"] >= 200) & (rows["status"] < 300) & (rows["done_ns"] != ABSENT)
+    due_s = rows["due_ns"] / 1e9
+    told = good & (rows["model_us"] >= 0)
+    inside = np.maximum(rows["queue_us"], 0) + np.maximum(rows["wait_us"], 0) + rows["model_us"]
+    counted = rows["stage"] >= 0
+    span_s = scenario_of(run).duration_s
+    return Seen(
+        run.meta.run_id, float(counted.sum()) / span_s, due_s,
+        np.where(good, np.maximum(rows["done_ns"] / 1e9 - due_s, 0.0), np.inf), np.asarray(counted),
+        rows["batch"].astype(np.int64), np.where(told, rows["model_us"] / US, np.nan),
+        np.where(told, inside / US, np.nan))
+
+
+def scenario_of(run: StoredRun) -> Scenario:
+    """What the run was asked to do. Raises TailraceError when it cannot be read."""
+    return validate(Scenario, dict(run.meta.scenario_resolved), f"run {run.meta.run_id}: scenario_resolved")
+
+
+def structure_of(knobs: Mapping[str, Any], facts: Mapping[str, Any], cpus: int) -> Structure:
+    """The structure that knobs named as setups here name them say: workers, max_batch, max_wait_ms, queue.
+
+    Setups with a batcher have one queue; of others the fit finds out who spreads the load. One that batches as pays
+    does not hold requests back for company, whatever the longest wait it is allowed.
+    """
+    def number(name: str, empty: float) -> float:
+        value = knobs.get(name, empty)
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else empty
+
+    mlops = facts.get("mlops") or {}
+    batched = number("max_batch", 1) > 1
+    adaptive = str(mlops.get("batching", "")).startswith("adaptive")
+    limit = int(number("queue", math.inf)) if math.isfinite(number("queue", math.inf)) else ENDLESS
+    return Structure(
+        workers=max(1, int(number("workers", cpus))), balancer="shared" if batched else "connections",
+        max_batch=max(1, int(number("max_batch", 1))),
+        wait_s=0.0 if adaptive else number("max_wait_ms", 0.0) / 1e3 if batched else 0.0,
+        limit=limit, drops_late=mlops.get("deadlines") is True)
+
+
+def clients_of(scenario: Scenario) -> Clients:
+    """Clients that wait as long as the scenario says."""
+    deadline_s = math.inf if scenario.deadline_ms is None else scenario.deadline_ms / 1e3
+    return Clients(timeout_s=scenario.timeout_s, deadline_s=deadline_s)
