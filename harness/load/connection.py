@@ -10,6 +10,7 @@ from gevent.monkey import get_original
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from harness.load.rows import MALFORMED, REFUSED, RESET
+from harness.record.schema import ABSENT
 
 if TYPE_CHECKING:
     from harness.load.engine import Engine
@@ -82,6 +83,7 @@ class Connection:
         self.batch: bytes | None = None
         self.kept: list[bytes] | None = [] if sample else None
         if isinstance(request, bytes):
+            moment = now() if self.cold else 0
             try:
                 taken = self.send(request)
             except BlockingIOError:
@@ -89,6 +91,8 @@ class Connection:
             except OSError as error:
                 self.cannot_send(error)
                 return
+            if moment and taken:
+                self.engine.rows.connected_ns[index] = moment
             if taken == len(request):
                 return
             self.rest = [memoryview(request)[taken:]]
@@ -99,6 +103,7 @@ class Connection:
 
     def on_writable(self) -> None:
         """Sends the next stretch of a request, at most 256 KiB, so that a large body delays nobody else."""
+        moment = now()
         try:
             taken = self.send(self.rest[0][:WRITE_BYTES])
         except BlockingIOError:
@@ -107,10 +112,14 @@ class Connection:
             self.stop_writing()
             self.cannot_send(error)
             return
+        rows, index = self.engine.rows, self.index
+        if self.cold and rows.connected_ns[index] == ABSENT:
+            rows.connected_ns[index] = moment
         self.rest[0] = self.rest[0][taken:]
         if not self.rest[0]:
             del self.rest[0]
             if not self.rest:
+                rows.written_ns[index] = moment
                 self.stop_writing()
 
     def cannot_send(self, error: OSError) -> None:

@@ -81,6 +81,7 @@ def run(spec: LoadSpec) -> None:
                 engine.over.wait()
         figures = {"cpu_s": _cpu_s() - cpu_began_s, "wall_s": time.monotonic() - began_s,
                    "gc_pauses": len(collector.pauses_ns), "gc_ms": sum(collector.pauses_ns) / 1e6,
+                   "gc_pauses_ns": collector.since(t0_ns or 0),
                    "connections": engine.opened, "stray_answers": engine.stray, "realtime": hurried}
         clocks = (before, clock_offset())
     columns = engine.columns(stage, t0_ns or 0, clocks)

@@ -20,7 +20,7 @@ def merge_parts(prefixes: Sequence[str | Path], expected: int | None = None) -> 
     seq = np.concatenate([part["seq"] for part in parts])
     _complete(seq, len(seq) if expected is None else expected)
     order = np.argsort(seq, kind="stable")
-    columns = {name: np.concatenate([part[name] for part in parts])[order] for name in COLUMNS if name != "judged"}
+    columns = {name: np.concatenate([part[name] for part in parts])[order] for name in COLUMNS if name in parts[0]}
     columns["error"] = np.array(ERRORS, dtype=object)[columns["error"]]
     return columns
 

@@ -52,6 +52,12 @@ def write_pool(prefix: Path, bodies: list[bytes]) -> None:
     np.save(f"{prefix}.offsets.npy", offsets)
 
 
+def payload_bytes(prefix: Path) -> NDArray[np.int32]:
+    """The length of each body of a pool on disk."""
+    offsets: NDArray[np.int64] = np.load(f"{prefix}.offsets.npy", allow_pickle=False)
+    return np.diff(offsets).astype(np.int32)
+
+
 def _open_pool(prefix: Path) -> tuple[NDArray[np.int64], memoryview]:
     body_file = Path(f"{prefix}.bin")
     try:

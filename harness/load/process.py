@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 OPEN_FILES = 65_536
 REALTIME_PRIORITY = 10
+MOST_TOLD = 10_000
 
 
 def pin(cpu: int | None) -> None:
@@ -46,11 +47,11 @@ def raise_file_limit() -> int:
 
 @dataclass
 class Collector:
-    """Counts the garbage collector's passes while it is watched. With `frozen`, what lives now is never looked at
+    """Notes the garbage collector's passes while it is watched. With `frozen`, what lives now is never looked at
     again and no pass starts by itself (a full pass takes tens of milliseconds)."""
 
     frozen: bool = True
-    pauses_ns: list[int] = field(default_factory=list)
+    passes_ns: list[tuple[int, int]] = field(default_factory=list)
     _started_ns: int = 0
 
     def __enter__(self) -> "Collector":
@@ -67,8 +68,17 @@ class Collector:
             gc.enable()
             gc.unfreeze()
 
+    @property
+    def pauses_ns(self) -> list[int]:
+        """How long each pass took."""
+        return [end - start for start, end in self.passes_ns]
+
+    def since(self, t0_ns: int) -> list[list[int]]:
+        """[from, to] of the first MOST_TOLD passes in ns since `t0_ns`."""
+        return [[start - t0_ns, end - t0_ns] for start, end in self.passes_ns[:MOST_TOLD]]
+
     def _note(self, phase: str, _info: dict[str, int]) -> None:
         if phase == "start":
             self._started_ns = time.monotonic_ns()
         else:
-            self.pauses_ns.append(time.monotonic_ns() - self._started_ns)
+            self.passes_ns.append((self._started_ns, time.monotonic_ns()))

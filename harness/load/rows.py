@@ -48,6 +48,7 @@ class Rows:
 
     def __init__(self, n: int) -> None:
         self.sent_ns, self.read_ns, self.done_ns = array("q"), array("q"), array("q")
+        self.connected_ns, self.written_ns = array("q"), array("q")
         self.kernel_ns, self.status, self.error = array("q"), array("h"), array("b")
         self.size, self.cold = array("i"), array("b")
         self.timing: list[bytes | None] = []
@@ -59,7 +60,7 @@ class Rows:
 
     def grow(self, more: int) -> None:
         """`more` blank rows at the end."""
-        for column in (self.sent_ns, self.read_ns, self.done_ns):
+        for column in (self.sent_ns, self.connected_ns, self.written_ns, self.read_ns, self.done_ns):
             column.extend(array("q", [ABSENT]) * more)
         self.kernel_ns.extend(array("q", [0]) * more)
         self.status.extend(array("h", [0]) * more)
@@ -74,13 +75,15 @@ class Rows:
         """The columns of record/schema.py but `judged`, times relative to t0, for the first len(seq) rows; `error` is
         an index into ERRORS."""
         n = len(seq)
-        sent, read, done, kernel = (np.frombuffer(column, np.int64, n).copy() for column in
-                                    (self.sent_ns, self.read_ns, self.done_ns, self.kernel_ns))
+        sent, connected, written, read, done, kernel = (
+            np.frombuffer(column, np.int64, n).copy() for column in
+            (self.sent_ns, self.connected_ns, self.written_ns, self.read_ns, self.done_ns, self.kernel_ns))
         first = _first_byte(sent, read, kernel, clocks)
         return {
             "seq": seq, "stage": stage, "due_ns": due_ns - t0_ns,
             **{name: np.where(times == ABSENT, ABSENT, times - t0_ns) for name, times in
-               (("sent_ns", sent), ("first_byte_ns", first), ("done_ns", done))},
+               (("sent_ns", sent), ("connected_ns", connected), ("written_ns", written), ("first_byte_ns", first),
+                ("done_ns", done))},
             "status": np.frombuffer(self.status, np.int16, n).copy(),
             "error": np.frombuffer(self.error, np.int8, n).copy(),
             "bytes": np.frombuffer(self.size, np.int32, n).copy(),

@@ -126,7 +126,8 @@ def run(spec: UserSpec) -> None:
             _watch(recorder, t0_ns, t0_ns / 1e9 + spec.duration_s, over, hearer)
         runner.quit()
         figures = {"cpu_s": time.process_time() - cpu_began_s, "wall_s": time.monotonic() - began_s,
-                   "gc_pauses": len(collector.pauses_ns), "gc_ms": sum(collector.pauses_ns) / 1e6}
+                   "gc_pauses": len(collector.pauses_ns), "gc_ms": sum(collector.pauses_ns) / 1e6,
+                   "gc_pauses_ns": collector.since(t0_ns or 0)}
     columns = recorder.columns(t0_ns or 0)
     save(spec.out, columns, {}, True)
     tell({"end": True, "n": recorder.count, "closed": True, **figures}, hearer)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 REQUESTS = "requests.parquet"
 PROBES = "probes.parquet"
+PAYLOADS = "payloads.parquet"
 SERVER_LOG = "server.log"
 LOAD_LOG = "load.log"
 METRICS = "metrics.txt"

@@ -10,8 +10,9 @@ from harness.record.schema import SCHEMA, RunMeta
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
-# From a schema to the next one; `schema` itself is raised by `migrated`.
-MIGRATIONS: Mapping[int, Migration] = {}
+# From a schema to the next one; `schema` itself is raised by `migrated`. Schema 2 added columns to requests.parquet
+# (record/requests.py fills them in) and nothing to run.json.
+MIGRATIONS: Mapping[int, Migration] = {1: dict}
 
 
 def migrated(table: dict[str, Any], where: Path, migrations: Mapping[int, Migration] = MIGRATIONS,

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from harness.errors import TailraceError
 from harness.record import layout
 from harness.record.migrate import to_meta
-from harness.record.requests import Rows, read_chunks, read_requests, row_count, values
+from harness.record.requests import Array, Rows, read_chunks, read_requests, row_count, values
 from harness.record.schema import RunMeta
 
 
@@ -52,6 +52,12 @@ class StoredRun:
         table = pq.read_table(path)
         return {name: np.array(table[name].to_pylist(), dtype=object) if pa.types.is_string(table[name].type)
                 else values(table[name]) for name in table.column_names}
+
+    def payload_bytes(self) -> Array:
+        """Body bytes of every payload of the pool, int32[pool]; empty where they were not recorded. Request seq
+        carried payload seq modulo their number."""
+        path = self.folder / layout.PAYLOADS
+        return values(pq.read_table(path)["bytes"]) if path.is_file() else np.zeros(0, dtype=np.int32)
 
     def text(self, name: str) -> str:
         """A log of the run by its file's name; "" where it has none."""

@@ -14,29 +14,33 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.errors import TailraceError
-from harness.record.schema import ABSENT, COLUMNS
+from harness.record.schema import ABSENT, BLANK, COLUMNS
 
 Array = np.ndarray[Any, Any]
 Rows = dict[str, Array]
 
-_AFTER = {"sent_ns": "sent_after_ns", "first_byte_ns": "first_byte_after_ns", "done_ns": "done_after_ns"}
+_AFTER = {"sent_ns": "sent_after_ns", "connected_ns": "connected_after_ns", "written_ns": "written_after_ns",
+          "first_byte_ns": "first_byte_after_ns", "done_ns": "done_after_ns"}
 _STORED = {_AFTER.get(name, name): kind for name, kind in COLUMNS.items()}
 _DELTA = ("seq", "due_ns")
 _SPLIT = (*_AFTER.values(), "queue_us", "wait_us", "model_us")
-_DICTIONARY = ("stage", "status", "error", "bytes", "batch", "judged")
+_DICTIONARY = ("stage", "status", "error", "bytes", "batch", "judged", "gc_us")
 _ENCODING = {**dict.fromkeys(_DELTA, "DELTA_BINARY_PACKED"), **dict.fromkeys(_SPLIT, "BYTE_STREAM_SPLIT")}
 _ROW_GROUP = 1 << 19
 
 SCHEMA = pa.schema([pa.field(name, {"bool": pa.bool_(), "string": pa.string()}.get(kind) or
                              pa.from_numpy_dtype(np.dtype(kind)), nullable=name in _AFTER.values())
                     for name, kind in _STORED.items()])
+SCHEMA_1 = pa.schema([field for field in SCHEMA if field.name not in {_AFTER.get(name, name) for name in BLANK}])
 
 
 def write_requests(path: Path, rows: Mapping[str, Array]) -> None:
-    """The rows, ordered by seq, as a Parquet file. `rows` holds every column of COLUMNS, all of one length.
+    """The rows, ordered by seq, as a Parquet file. `rows` holds every column of COLUMNS, all of one length;
+    those of BLANK may be left out.
 
     Raises ValueError for a missing or surplus column, OSError when it cannot be written.
     """
+    rows = {name: np.full(len(rows["seq"]), value, COLUMNS[name]) for name, value in BLANK.items()} | dict(rows)
     if set(rows) != set(COLUMNS):
         raise ValueError(f"columns differ from the schema: {sorted(set(rows) ^ set(COLUMNS))}")
     order = np.argsort(rows["seq"], kind="stable")
@@ -72,6 +76,7 @@ def read_chunks(path: Path, names: Iterable[str]) -> Iterator[Rows]:
     wanted = _known(path, names)
     stored = list(dict.fromkeys(part for name in wanted for part in _sources(name)))
     file = pq.ParquetFile(path, read_dictionary=["error"])
+    stored = [name for name in stored if name in file.schema_arrow.names]
     for group in range(file.num_row_groups):
         yield _rebuild(file.read_row_group(group, columns=stored), wanted)
 
@@ -114,17 +119,20 @@ def _rebuild(table: pa.Table, wanted: tuple[str, ...]) -> Rows:
     if "due_ns" in table.column_names:
         rows["due_ns"] = latest = values(table["due_ns"])
         for name, stored in _AFTER.items():
-            if stored not in table.column_names:
-                break
-            rows[name], latest = _times(table[stored], latest)
+            if stored in table.column_names:
+                rows[name], latest = _times(table[stored], latest)
     for name in wanted:
-        if name not in rows:
+        if name not in rows and name in BLANK and name not in table.column_names:
+            rows[name] = np.full(table.num_rows, BLANK[name], COLUMNS[name])
+        elif name not in rows:
             rows[name] = _text(table[name]) if COLUMNS[name] == "string" else values(table[name])
     return {name: rows[name] for name in wanted}
 
 
 def _times(passed: "pa.ChunkedArray[Any]", latest: Array) -> tuple[Array, Array]:
     """(the times, ABSENT where null; the latest time so far)."""
+    if passed.null_count == len(latest):
+        return np.full(len(latest), ABSENT), latest
     if not passed.null_count:
         time = latest + values(passed)
         return time, time

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-SCHEMA = 1
+SCHEMA = 2
 
 # Times are ns of this machine's monotonic clock since the run's t0 (the first counted due time is >= 0; warm-up is
 # negative); ABSENT where a thing never happened. latency = done − due, service = done − sent, lag = sent − due.
@@ -14,6 +14,8 @@ COLUMNS: dict[str, str] = {
     "stage": "int8",           # index of the scenario's stage; −1 is warm-up and never counted
     "due_ns": "int64",         # when the schedule wanted it sent
     "sent_ns": "int64",        # when the send call was made
+    "connected_ns": "int64",   # when a cold connection first took bytes; ABSENT where it was open, or never opened
+    "written_ns": "int64",     # when the last of several send calls took its rest; ABSENT where the first took all
     "first_byte_ns": "int64",  # kernel's receive stamp of the first bytes where it gives one, else when they were read
     "done_ns": "int64",        # when the whole answer was read, or the request was given up
     "status": "int16",         # HTTP status; 0 when there was no answer
@@ -23,9 +25,13 @@ COLUMNS: dict[str, str] = {
     "queue_us": "int32",       # told by the setup's Server-Timing header; −1 when not told
     "wait_us": "int32",        # waiting for the batch to fill
     "model_us": "int32",
+    "gc_us": "int32",          # the server's garbage collector, within the other three
     "cold": "bool",            # sent on a connection opened for it
     "judged": "int8",          # 0 not sampled, 1 right, 2 wrong
 }
+
+# Columns that a load may leave out and that schema 1 did not know, and what stands in their place.
+BLANK: dict[str, int] = {"connected_ns": ABSENT, "written_ns": ABSENT, "gc_us": -1}
 
 Status = Literal["ok", "void", "failed", "skipped"]
 

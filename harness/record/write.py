@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -88,6 +89,11 @@ class RunWriter:
         """What the probes saw."""
         table = pa.Table.from_pylist([probe._asdict() for probe in probes], schema=PROBE_SCHEMA)
         pq.write_table(table, self.folder / layout.PROBES, compression="zstd", write_statistics=False)
+
+    def write_payload_bytes(self, lengths: Array) -> None:
+        """Body bytes of every payload of the pool, int32[pool]; request seq carries payload seq modulo their number."""
+        table = pa.table({"bytes": pa.array(lengths.astype(np.int32))})
+        pq.write_table(table, self.folder / layout.PAYLOADS, compression="zstd", write_statistics=False)
 
     def write_metrics(self, text: str) -> None:
         """The server's own /metrics, once, after the load."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.errors import TailraceError
 from harness.load.merge import merge_parts, read_answers
+from harness.load.payloads import payload_bytes
 from harness.plan.attempt import Attempt
 from harness.record.read import StoredRun
 from harness.record.requests import Rows
@@ -114,6 +115,8 @@ def _measure(run: Run) -> None:
     with scratch_folder() as scratch:
         payloads = scratch / "payloads"
         run.agent.payload_files(attempt.seed, attempt.scenario.profile, pool, payloads)
+        if not attempt.scenario.locustfile:
+            run.writer.write_payload_bytes(payload_bytes(payloads))
         specs = load_specs(attempt, run.bench, run.agent.content_type(), payloads, scratch)
         try:
             _serve_under_load(run, specs, scratch)

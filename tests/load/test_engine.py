@@ -26,7 +26,7 @@ def in_order(driven: Driven) -> None:
     columns = driven.columns
     assert set(columns) == set(COLUMNS) - {"judged"}
     last = columns["due_ns"]
-    for name in ("sent_ns", "first_byte_ns", "done_ns"):
+    for name in ("sent_ns", "connected_ns", "written_ns", "first_byte_ns", "done_ns"):
         there = columns[name] != ABSENT
         assert (columns[name][there] >= last[there]).all(), name
         last = np.where(there, columns[name], last)
@@ -54,6 +54,14 @@ def test_what_an_answer_tells(server: FaultyServer, spec: Make) -> None:
     assert columns["wait_us"].tolist() == [-1, 2000, -1]
     assert columns["model_us"].tolist() == [250, -1, -1]
     assert columns["batch"].tolist() == [7, 0, 0]
+
+
+def test_connecting_and_writing_are_told_where_they_take_time(server: FaultyServer, spec: Make) -> None:
+    columns = drive(spec(server.port, [b"ok" + b" " * (4 << 20), b"ok"]), [0, 200 * MS, 400 * MS]).columns
+    assert columns["cold"].tolist() == [True, False, False]
+    assert (columns["connected_ns"] != ABSENT).tolist() == [True, False, False]
+    assert (columns["written_ns"] != ABSENT).tolist() == [True, False, True]  # 4 MiB are not taken by one call
+    assert (columns["written_ns"] - columns["sent_ns"])[[0, 2]].min() > 100_000
 
 
 def test_timeouts_count_from_the_due_time(server: FaultyServer, spec: Make) -> None:

@@ -45,9 +45,12 @@ def simulate(count: int, seed: int = 1, rate: float = 500.0) -> dict[str, np.nda
     done = first + (40e3 * rng.lognormal(0, 0.4, count)).astype(np.int64)
     rows = {
         "seq": np.arange(count), "stage": np.where(due < due[count // 20], -1, 0), "due_ns": due, "sent_ns": sent,
+        "connected_ns": np.where(np.arange(count) < 20, sent + 40_000, ABSENT),
+        "written_ns": np.where(np.arange(count) < 20, sent + 55_000, ABSENT),
         "first_byte_ns": first, "done_ns": done, "status": np.full(count, 200), "error": np.full(count, "", dtype="U9"),
         "bytes": rng.integers(3000, 3600, count), "batch": rng.integers(1, 9, count), "queue_us": queued / 1e3,
         "wait_us": np.where(rng.random(count) < 0.4, 0, rng.integers(0, 2000, count)), "model_us": model / 1e3,
+        "gc_us": np.where(rng.random(count) < 0.01, 700, 0),
         "cold": np.arange(count) < 20, "judged": rng.random(count) < 0.05,
     }
     lost = rng.random(count) < 0.002

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import TailraceError
-from harness.record.requests import read_chunks, read_requests, write_requests
-from harness.record.schema import ABSENT, COLUMNS
+from harness.record.requests import SCHEMA_1, read_chunks, read_requests, write_requests
+from harness.record.schema import ABSENT, BLANK, COLUMNS
 
 MakeRows = Callable[..., dict[str, np.ndarray[Any, Any]]]
 TIMES = st.one_of(st.just(ABSENT), st.integers(-(10**12), 4 * 10**12))
@@ -80,3 +81,22 @@ def test_a_missing_column_is_refused_on_writing_and_an_unknown_one_on_reading(tm
     write_requests(tmp_path / "r.parquet", rows)
     with pytest.raises(TailraceError, match="no column 'latency'"):
         read_requests(tmp_path / "r.parquet", ["latency"])
+
+
+def test_what_a_load_leaves_out_is_blank(tmp_path: Path, queue_rows: MakeRows) -> None:
+    rows = queue_rows(500)
+    write_requests(tmp_path / "r.parquet", {name: rows[name] for name in COLUMNS if name not in BLANK})
+    back = read_requests(tmp_path / "r.parquet", COLUMNS)
+    for name, value in BLANK.items():
+        assert set(back[name].tolist()) == {value}, name
+    assert np.array_equal(back["done_ns"], rows["done_ns"])
+
+
+def test_rows_of_schema_1_are_read_with_blanks(tmp_path: Path, queue_rows: MakeRows) -> None:
+    rows = queue_rows(500)
+    write_requests(tmp_path / "new.parquet", {name: rows[name] for name in COLUMNS if name not in BLANK})
+    pq.write_table(pq.read_table(tmp_path / "new.parquet").select(SCHEMA_1.names).cast(SCHEMA_1),
+                   tmp_path / "old.parquet")
+    for name in COLUMNS:
+        assert np.array_equal(read_requests(tmp_path / "old.parquet", [name])[name],
+                              read_requests(tmp_path / "new.parquet", [name])[name]), name
