@@ -6,27 +6,17 @@ workers that pull batches from it.
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple
 
-import numba
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-F = TypeVar("F", bound=Callable[..., Any])
+from harness.decide.twin_heap import Floats, Ints, compiled, pop, push
 
 ROUND_ROBIN, RANDOM, LEAST, CONNECTIONS = 0, 1, 2, 3
 ANSWERED, REFUSED, EXPIRED, LOST = 200, 503, 504, 0
 _END, _WINDOW, _RETRY, _TIMER, _HEDGE = 0, 1, 2, 3, 4
 _KINDS = 8
-_HEAP, _COPIES, _BATCHES, _DRAWS, _TURN, WASTED, _TAKEN, _PUT = 0, 1, 2, 3, 4, 5, 6, 7
-
-
-def compiled(function: F) -> F:
-    """The function as machine code, kept beside the source from its first call on; it lets other threads run."""
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(function))
+_HEAP, _COPIES, _BATCHES, _DRAWS, _TURN, WASTED, _TAKEN, _PUT = range(8)  # of `tally`; the heap knows the first
 
 
 class Rules(NamedTuple):
@@ -113,11 +103,12 @@ def run(state: State, rules: Rules, draws: Draws) -> None:
         if upcoming < n and (state.tally[_HEAP] == 0 or state.due[upcoming] <= state.heap_s[0]):
             _arrive(state, rules, draws, upcoming, 0, state.due[upcoming])
             if rules.hedge_s < math.inf:
-                _push(state, state.due[upcoming] + rules.hedge_s, upcoming * _KINDS + _HEDGE)
+                push(state.heap_s, state.heap_what, state.tally, state.due[upcoming] + rules.hedge_s,
+                     upcoming * _KINDS + _HEDGE)
             upcoming += 1
         else:
             now_s, what = state.heap_s[0], state.heap_what[0]
-            _pop(state)
+            pop(state.heap_s, state.heap_what, state.tally)
             _happen(state, rules, draws, now_s, what % _KINDS, what // _KINDS)
 
 
@@ -149,7 +140,7 @@ def _arrive(state: State, rules: Rules, draws: Draws, request: int, attempt: int
         if state.done[request] == math.inf:
             state.status[request] = REFUSED
         if attempt < rules.retries:
-            _push(state, now_s + rules.backoff_s, copy * _KINDS + _RETRY)
+            push(state.heap_s, state.heap_what, state.tally, now_s + rules.backoff_s, copy * _KINDS + _RETRY)
         return
     state.inside[queue] += 1
     state.link[copy] = -1
@@ -160,7 +151,7 @@ def _arrive(state: State, rules: Rules, draws: Draws, request: int, attempt: int
     state.tail[queue] = copy
     state.length[queue] += 1
     if attempt < rules.retries and rules.attempt_s < math.inf:
-        _push(state, now_s + rules.attempt_s, copy * _KINDS + _TIMER)
+        push(state.heap_s, state.heap_what, state.tally, now_s + rules.attempt_s, copy * _KINDS + _TIMER)
     if state.idle_n[queue] > 0:
         _dispatch(state, rules, draws, queue, now_s)
 
@@ -208,7 +199,7 @@ def _dispatch(state: State, rules: Rules, draws: Draws, queue: int, now_s: float
         if state.length[queue] < rules.max_batch and now_s < ready_s:
             if state.pending[queue] == 0:
                 state.pending[queue] = 1
-                _push(state, ready_s, queue * _KINDS + _WINDOW)
+                push(state.heap_s, state.heap_what, state.tally, ready_s, queue * _KINDS + _WINDOW)
             return
         _begin(state, rules, draws, queue, now_s)
 
@@ -247,7 +238,7 @@ def _begin(state: State, rules: Rules, draws: Draws, queue: int, now_s: float) -
             state.began[request] = now_s
             state.served[request] = service_s
         copy = state.link[copy]
-    _push(state, now_s + service_s, worker * _KINDS + _END)
+    push(state.heap_s, state.heap_what, state.tally, now_s + service_s, worker * _KINDS + _END)
 
 
 @compiled
@@ -283,29 +274,3 @@ def _end(state: State, rules: Rules, worker: int, now_s: float) -> None:
     state.busy[queue // rules.per_machine] -= 1
     state.idle[queue * rules.workers + state.idle_n[queue]] = worker
     state.idle_n[queue] += 1
-
-
-@compiled
-def _push(state: State, at_s: float, what: int) -> None:
-    times, whats, i = state.heap_s, state.heap_what, state.tally[_HEAP]
-    state.tally[_HEAP] += 1
-    while i > 0 and at_s < times[(i - 1) // 2]:
-        times[i], whats[i] = times[(i - 1) // 2], whats[(i - 1) // 2]
-        i = (i - 1) // 2
-    times[i], whats[i] = at_s, what
-
-
-@compiled
-def _pop(state: State) -> None:
-    state.tally[_HEAP] -= 1
-    size, times, whats, i = state.tally[_HEAP], state.heap_s, state.heap_what, 0
-    at_s, what = times[size], whats[size]
-    while 2 * i + 1 < size:
-        child = 2 * i + 1
-        if child + 1 < size and times[child + 1] < times[child]:
-            child += 1
-        if times[child] >= at_s:
-            break
-        times[i], whats[i] = times[child], whats[child]
-        i = child
-    times[i], whats[i] = at_s, what
