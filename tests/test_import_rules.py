@@ -11,11 +11,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "harness"
 ALLOWED = {
     "errors": set(),
-    "catalog": {"errors"},
+    "protocols": {"errors"},
+    "catalog": {"errors", "protocols"},
     "plan": {"errors", "catalog"},
     "record": {"errors", "catalog"},
-    "load": {"errors", "catalog", "plan", "record"},
-    "run": {"errors", "catalog", "plan", "record", "load"},
+    "load": {"errors", "protocols", "catalog", "plan", "record"},
+    "run": {"errors", "protocols", "catalog", "plan", "record", "load"},
     "analyse": {"errors", "catalog", "record"},
     "decide": {"errors", "catalog", "record", "analyse"},
     "report": {"errors", "catalog", "record", "analyse", "decide"},

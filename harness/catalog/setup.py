@@ -1,11 +1,15 @@
 """Setup: one way to serve any workload."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, field_validator
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
-from harness.catalog.toml import Noun, read_noun
+from harness.catalog.toml import Noun, nearest, read_noun
+from harness.errors import TailraceError
+from harness.protocols.codec import MODEL, Codec
+from harness.protocols.table import CODECS
 
 Knob = bool | int | float | str
 
@@ -27,6 +31,8 @@ class Setup(Noun):
     `command` may use {host}, {port}, {python} and any knob in braces; its first word is looked up in the setup's own
     environment. A knob whose value is "cores" becomes the number of server cores. `shares` names sibling folders
     whose code the setup imports. `limits` maps a workload (or a word like "batch") to why the engine cannot do it.
+    `protocol` names a codec, or a knob in braces that does; `predict` and `ready` are the codec's usual routes unless
+    given.
     """
 
     name: str
@@ -36,9 +42,9 @@ class Setup(Noun):
     tier: Literal["basic", "intermediate", "advanced", "edge", "remote"]
     engine: str
     command: tuple[str, ...] = Field(min_length=1)
-    ready: str = "/healthz"
-    predict: str = "/predict"
-    protocol: Literal["json"] = "json"
+    protocol: str = "json"
+    ready: str
+    predict: str
     ready_timeout_s: PositiveFloat = Field(default=60.0, le=600)
     stop_timeout_s: PositiveFloat = Field(default=10.0, le=600)
     requirements: str = "requirements.txt"
@@ -48,12 +54,47 @@ class Setup(Noun):
     needs: Needs = Needs()
     mlops: dict[str, bool | str] = Field(default_factory=dict)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_routes(cls, table: dict[str, Any]) -> dict[str, Any]:
+        codec = CODECS.get(str(_spoken(table.get("protocol", "json"), table.get("knobs", {}))))
+        if codec is None:
+            return {"ready": "/", "predict": "/", **table}  # `protocol` is refused below
+        return {"ready": codec.ready(MODEL), "predict": codec.path(MODEL), **table}
+
+    @model_validator(mode="after")
+    def _known_protocol(self) -> Self:
+        spoken = str(_spoken(self.protocol, self.knobs))
+        if spoken not in CODECS:
+            raise ValueError(f"the protocol '{spoken}' is not known; {nearest(spoken, list(CODECS))}")
+        return self
+
     @field_validator("ready", "predict")
     @classmethod
     def _path(cls, value: str) -> str:
         if not value.startswith("/"):
             raise ValueError("a path starts with '/'")
         return value
+
+    @property
+    def codec(self) -> Codec:
+        """How it is spoken to, at its knobs' defaults: see `with_knobs`."""
+        return CODECS[str(_spoken(self.protocol, self.knobs))]
+
+    def with_knobs(self, knobs: Mapping[str, Knob]) -> Self:
+        """The setup with those knobs as defaults and what follows from them: the protocol and its routes. Raises
+        TailraceError when the knobs name a protocol that is not known."""
+        spoken = str(_spoken(self.protocol, knobs))
+        if spoken not in CODECS:
+            raise TailraceError(f"setup {self.name}: the protocol '{spoken}' is not known",
+                                nearest(spoken, list(CODECS)))
+        before, after = self.codec, CODECS[spoken]
+        changed = {"knobs": {**self.knobs, **knobs}, "protocol": spoken}
+        if self.predict == before.path(MODEL):
+            changed["predict"] = after.path(MODEL)
+        if self.ready == before.ready(MODEL):
+            changed["ready"] = after.ready(MODEL)
+        return self.model_copy(update=changed)
 
     @property
     def lock(self) -> Path:
@@ -64,6 +105,13 @@ class Setup(Noun):
     def code(self) -> tuple[Path, ...]:
         """The folders whose content makes the setup what it is."""
         return (self.folder, *(self.folder.parent / name for name in self.shares))
+
+
+def _spoken(protocol: object, knobs: Mapping[str, Any]) -> object:
+    """The protocol's name: what the knob says where `protocol` is one in braces."""
+    if isinstance(protocol, str) and protocol.startswith("{") and protocol.endswith("}"):
+        return knobs.get(protocol[1:-1], protocol)
+    return protocol
 
 
 def read_setup(folder: Path) -> Setup:

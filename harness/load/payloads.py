@@ -1,6 +1,7 @@
 """The bytes of requests, ready to send."""
 
 import mmap
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from harness.errors import TailraceError
 from harness.load.spec import LoadSpec
+from harness.protocols.codec import Codec
 
 Request = bytes | tuple[bytes, memoryview]
 
@@ -56,6 +58,13 @@ def payload_bytes(prefix: Path) -> NDArray[np.int32]:
     """The length of each body of a pool on disk."""
     offsets: NDArray[np.int64] = np.load(f"{prefix}.offsets.npy", allow_pickle=False)
     return np.diff(offsets).astype(np.int32)
+
+
+def write_wrapped(codec: Codec, content_type: str, source: Path, prefix: Path) -> None:
+    """The pool at `source`, each body as the codec's request, as the files of `prefix`. Raises TailraceError."""
+    offsets, bodies = _open_pool(source)
+    ends = offsets.tolist()
+    write_pool(prefix, [codec.wrap(bytes(bodies[start:stop]), content_type) for start, stop in pairwise(ends)])
 
 
 def _open_pool(prefix: Path) -> tuple[NDArray[np.int64], memoryview]:

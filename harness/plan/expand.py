@@ -82,8 +82,9 @@ def _cells(plan: Plan, race: Race, catalog: Catalog, cores: int) -> list[Attempt
         stage = scenario.stage[0].model_copy(update={"duration_s": plan.duration_s})
         scenario = scenario.model_copy(update={"stage": (stage,)})
     setups = [catalog.setup(name) for name in race.setups]
-    return [Attempt(plan.name, plan.baseline or "", setup, workload, scenario.resolved(cores, load), load,
-                    resolve_knobs(setup, race.knobs.get(setup.name, {}), cores))
+    knobs = {setup.name: resolve_knobs(setup, race.knobs.get(setup.name, {}), cores) for setup in setups}
+    return [Attempt(plan.name, plan.baseline or "", setup.with_knobs(knobs[setup.name]), workload,
+                    scenario.resolved(cores, load), load, knobs[setup.name])
             for load in race.loads for setup in setups]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.errors import TailraceError
 from harness.load.merge import merge_parts, read_answers
-from harness.load.payloads import payload_bytes
+from harness.load.payloads import payload_bytes, write_wrapped
 from harness.plan.attempt import Attempt
 from harness.record.read import StoredRun
 from harness.record.requests import Rows
@@ -31,6 +31,7 @@ from harness.run.provenance import describe
 from harness.run.ready import PortTakenError, answer_golden, await_ready, ended_how, last_line, refuse_open
 from harness.run.sockets import free_port
 from harness.run.specs import Spec, at_port, expected_requests, load_specs
+from harness.run.wire import judged
 
 JUDGED_RIGHT, JUDGED_WRONG = 1, 2
 _ENDING_S = 30.0
@@ -117,7 +118,7 @@ def _measure(run: Run) -> None:
         run.agent.payload_files(attempt.seed, attempt.scenario.profile, pool, payloads)
         if not attempt.scenario.locustfile:
             run.writer.write_payload_bytes(payload_bytes(payloads))
-        specs = load_specs(attempt, run.bench, run.agent.content_type(), payloads, scratch)
+        specs = load_specs(attempt, run.bench, run.agent.content_type(), _in_protocol(run, payloads), scratch)
         try:
             _serve_under_load(run, specs, scratch)
         except PortTakenError as error:
@@ -125,6 +126,16 @@ def _measure(run: Run) -> None:
             _serve_under_load(run, specs, scratch)
         finally:
             _collect(run, specs, payloads, pool)
+
+
+def _in_protocol(run: Run, payloads: Path) -> Path:
+    """The payloads as the setup's protocol has them, wrapped once for the whole load."""
+    codec = run.attempt.setup.codec
+    if codec.is_identity:
+        return payloads
+    wrapped = payloads.with_name("wrapped")
+    write_wrapped(codec, run.agent.content_type(), payloads, wrapped)
+    return wrapped
 
 
 def _serve_under_load(run: Run, specs: list[Spec], scratch: Path) -> None:
@@ -198,7 +209,8 @@ def _judge(run: Run, answers: list[tuple[int, bytes]], payloads: Path, pool: int
     assert run.outcome.rows
     if run.outcome.interrupted:
         return
-    said = run.agent.judge(payloads, [(seq % pool, body) for seq, body in answers])
+    codec = run.attempt.setup.codec
+    said = judged(run.agent, codec, payloads, [(seq % pool, body) for seq, body in answers])
     for (seq, _), why in zip(answers, said, strict=True):
         run.outcome.rows["judged"][seq] = JUDGED_WRONG if why else JUDGED_RIGHT
     wrong = [why for why in said if why]

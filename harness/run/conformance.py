@@ -1,6 +1,5 @@
 """Does a setup keep its contract? Starts it for real, and asks one question after another."""
 
-import http.client
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,14 +18,16 @@ from harness.plan.expand import resolve_knobs
 from harness.run.agent import Agent
 from harness.run.cores import split
 from harness.run.environments import environment
-from harness.run.exchange import FAILURES, HOST, Reply, exchange
+from harness.run.exchange import FAILURES, Reply, exchange
 from harness.run.launch import Place, scratch_folder, server_command
 from harness.run.machine import lacking
 from harness.run.prepare import prepare
 from harness.run.process import Server, Stopped
 from harness.run.ready import answer_golden, await_ready, last_line
 from harness.run.sockets import free_port, is_taken, listeners
+from harness.run.unary import call, channel
 from harness.run.warden import descendants
+from harness.run.wire import Wire
 
 CONCURRENCY = 32
 DISTINCT = 128
@@ -58,10 +59,14 @@ class Subject:
     agent: Agent
     scratch: Path
 
+    @property
+    def wire(self) -> Wire:
+        """How the server is spoken to."""
+        return Wire(self.setup, self.port, self.agent.content_type())
+
     def predict(self, body: bytes) -> Reply:
         """One request on its own connection. Raises one of FAILURES."""
-        return exchange(self.port, self.setup.predict, body, content_type=self.agent.content_type(),
-                        timeout_s=_ANSWER_S)
+        return self.wire.predict(body, _ANSWER_S)
 
 
 def check(setup: Setup, workload: Workload, say: Callable[[str], None] = lambda _: None) -> list[Point]:
@@ -74,6 +79,8 @@ def check(setup: Setup, workload: Workload, say: Callable[[str], None] = lambda 
     if limit or lacks:
         return [Point("needs", "skipped", limit or lacks)]
     cores = split()
+    knobs = resolve_knobs(setup, {}, len(cores.server))
+    setup = setup.with_knobs(knobs)
     with ExitStack() as stack:
         prepared = prepare(workload, say)
         agent = stack.enter_context(Agent(workload, prepared, environment([workload.lock], say)))
@@ -81,7 +88,7 @@ def check(setup: Setup, workload: Workload, say: Callable[[str], None] = lambda 
         scratch = stack.enter_context(scratch_folder())
         place = Place(python, prepared.folder, scratch, scratch / "server.log", cores.server)
         port = free_port()
-        command = server_command(setup, workload, resolve_knobs(setup, {}, len(cores.server)), place, port)
+        command = server_command(setup, workload, knobs, place, port)
         server = stack.enter_context(Server(command))
         subject = Subject(setup, server, port, agent, scratch)
         points = [_asked("ready", lambda: _ready(subject, place.log))]
@@ -145,7 +152,7 @@ def _bad_body(kind: str) -> Callable[[Subject], str]:
             raise RunFailedError(f"a body that is {kind} got {reply.status} instead of a 4xx")
         if not reply.body.strip():
             raise RunFailedError(f"a body that is {kind} got {reply.status} without a message")
-        health = exchange(subject.port, subject.setup.ready)
+        health = subject.wire.ready(_ANSWER_S)
         again = subject.predict(subject.agent.golden()[0][0])
         if (health.status, again.status) != (200, 200):
             raise RunFailedError(f"after a body that is {kind}, ready is {health.status}, a prediction {again.status}")
@@ -155,10 +162,20 @@ def _bad_body(kind: str) -> Callable[[Subject], str]:
 
 
 def _unknown_route(subject: Subject) -> str:
+    if subject.setup.codec.transport == "grpc":
+        return _unknown_method(subject)
     reply = exchange(subject.port, "/no-such-route")
     if reply.status != 404:
         raise RunFailedError(f"GET /no-such-route got {reply.status} instead of 404")
     return "404"
+
+
+def _unknown_method(subject: Subject) -> str:
+    with channel(subject.port) as opened:
+        reply = call(opened, "/no.such.Service/Method", b"", _ANSWER_S)
+    if reply.status != 404:
+        raise RunFailedError(f"an unknown method got {reply.status} instead of UNIMPLEMENTED")
+    return "UNIMPLEMENTED"
 
 
 def _loopback(subject: Subject) -> str:
@@ -193,7 +210,7 @@ class _Load:
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         self._body = subject.agent.golden()[0][0]
-        self._headers = {"Content-Type": subject.agent.content_type()}
+        self._wire = subject.wire
         self._over = threading.Event()
         self._ended: list[tuple[float, str]] = []
         self._threads = [threading.Thread(target=self._repeat, daemon=True) for _ in range(CONCURRENCY // 2)]
@@ -220,18 +237,15 @@ class _Load:
         return f"{len(flying)} requests before SIGTERM, all answered"
 
     def _repeat(self) -> None:
-        connection = http.client.HTTPConnection(HOST, self._subject.port, timeout=_ANSWER_S)
-        while not self._over.is_set():
-            sent_s, how = time.monotonic(), ""
-            try:
-                connection.request("POST", self._subject.setup.predict, self._body, self._headers)
-                connection.getresponse().read()
-            except FAILURES as error:
-                how = str(error) or type(error).__name__
-                connection.close()
-                self._over.wait(_RETRY_S)
-            self._ended.append((sent_s, how))
-        connection.close()
+        with self._wire.connected(_ANSWER_S) as ask:
+            while not self._over.is_set():
+                sent_s, how = time.monotonic(), ""
+                try:
+                    ask(self._body)
+                except FAILURES as error:
+                    how = str(error) or type(error).__name__
+                    self._over.wait(_RETRY_S)
+                self._ended.append((sent_s, how))
 
 
 def _stopped(setup: Setup, stopped: Stopped) -> str:
@@ -253,10 +267,10 @@ def _nothing_left(subject: Subject, place: Place, stopped: Stopped) -> str:
 
 def _together(subject: Subject, bodies: Sequence[bytes]) -> list[bytes]:
     """The answers' bodies in the order of the requests. Raises RunFailedError for one that is not 200."""
-    content_type = subject.agent.content_type()
+    wire = subject.wire
 
     def ask(body: bytes) -> Reply:
-        return exchange(subject.port, subject.setup.predict, body, content_type=content_type, timeout_s=_ANSWER_S)
+        return wire.predict(body, _ANSWER_S)
 
     with ThreadPoolExecutor(CONCURRENCY) as pool:
         replies = list(pool.map(ask, bodies))

@@ -6,10 +6,11 @@ from pathlib import Path
 from harness.catalog.setup import Setup
 from harness.errors import RunFailedError
 from harness.run.agent import Agent
-from harness.run.exchange import FAILURES, Reply, exchange
+from harness.run.exchange import FAILURES, Reply
 from harness.run.process import Server
 from harness.run.sockets import is_taken, listeners
 from harness.run.warden import descendants
+from harness.run.wire import Wire
 
 _POLL_S = 0.05
 _PATIENCE_S = 5.0
@@ -28,7 +29,7 @@ def await_ready(server: Server, setup: Setup, port: int, log: Path) -> None:
         if server.exited():
             raise _ended_early(server, port, log)
         try:
-            reply = exchange(port, setup.ready, timeout_s=_PATIENCE_S)
+            reply = Wire(setup, port).ready(_PATIENCE_S)
         except FAILURES as error:
             said = f"the last try ended with {_words(error)}"
         else:
@@ -54,12 +55,12 @@ def refuse_open(server: Server, port: int) -> list[str]:
 def answer_golden(setup: Setup, port: int, agent: Agent, timeout_s: float) -> float:
     """Sends every golden request, one at a time; the monotonic time of the first answer. Raises RunFailedError for the
     first that fails or is answered wrongly."""
+    wire = Wire(setup, port, agent.content_type())
     first_s = 0.0
     answers: list[tuple[int, bytes]] = []
     for number, (body, _) in enumerate(agent.golden()):
         try:
-            reply = exchange(port, setup.predict, body, content_type=agent.content_type(),
-                             timeout_s=timeout_s)
+            reply = wire.predict(body, timeout_s)
         except TimeoutError:
             raise RunFailedError(f"golden request {number + 1} was not answered within {timeout_s:g} s",
                                  "`ready` must not say 200 before a prediction would succeed") from None

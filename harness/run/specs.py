@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.catalog.scenario import Scenario
+from harness.errors import TailraceError
 from harness.load.spec import LoadSpec, UserSpec
 from harness.plan.attempt import Attempt
 from harness.run.bench import Bench
@@ -24,7 +25,8 @@ def expected_requests(scenario: Scenario) -> int | None:
 
 
 def load_specs(attempt: Attempt, bench: Bench, content_type: str, payloads: Path, scratch: Path) -> list[Spec]:
-    """One spec per load CPU, or the one of a user's own locustfile; the port is still to be set (`at_port`)."""
+    """One spec per load CPU, or the one of a user's own locustfile; the port is still to be set (`at_port`).
+    `content_type` is the workload's; `payloads` holds bodies in the setup's protocol already."""
     scenario, cpus = attempt.scenario, bench.cores.load
     if scenario.locustfile:
         stage = scenario.stage[0]
@@ -32,9 +34,16 @@ def load_specs(attempt: Attempt, bench: Bench, content_type: str, payloads: Path
                          duration_s=stage.duration_s, out=str(scratch / "part0"), cpu=cpus[0])]
     expected = expected_requests(scenario)
     every = 1 if expected is None else max(1, expected // bench.judged_per_run)
-    headers = {} if scenario.deadline_ms is None else {"x-request-timeout-ms": f"{scenario.deadline_ms:g}"}
+    codec = attempt.setup.codec
+    if codec.transport == "grpc":
+        raise TailraceError(f"setup {attempt.setup.name}: load over gRPC is not possible yet",
+                            "choose one of its protocols over HTTP")
+    headers = dict(codec.headers)
+    if scenario.deadline_ms is not None:
+        headers["x-request-timeout-ms"] = f"{scenario.deadline_ms:g}"
     return [LoadSpec(
-        host=HOST, port=0, path=attempt.setup.predict, content_type=content_type, headers=headers,
+        host=HOST, port=0, path=attempt.setup.predict,
+        content_type=codec.content_type(content_type), headers=headers,
         stages=[stage.model_dump() for stage in scenario.stage], warmup_s=scenario.warmup_s, seed=attempt.seed,
         payloads=str(payloads), timeout_s=scenario.timeout_s,
         answers_every=every | 1,  # odd, so that it shares no factor with a pool of 2^n payloads

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from harness.catalog.discover import Catalog, find_catalog
 from harness.catalog.scenario import Scenario, Stage, read_scenario
-from harness.catalog.setup import read_setup
+from harness.catalog.setup import Setup, read_setup
 from harness.catalog.slo import parse_promise
 from harness.catalog.toml import validate
 from harness.errors import Exit, TailraceError, UsageError
@@ -126,3 +126,42 @@ def test_rates_per_core_follow_the_cores() -> None:
     stage = Stage(arrivals="poisson", rate_per_core=80, rate_end_per_core=160, duration_s=1)
     read = stage.resolved(3, 0.5)
     assert (read.rate, read.rate_end, read.rate_per_core) == (120, 240, None)
+
+
+SETUP = """
+title = "t"
+idea = "i"
+tier = "basic"
+engine = "e"
+command = ["x"]
+"""
+
+
+def setup(tmp_path: Path, text: str) -> Setup:
+    (tmp_path / "setup.toml").write_text(SETUP + text)
+    return read_setup(tmp_path)
+
+
+@pytest.mark.parametrize(("text", "predict", "ready"), [
+    ("", "/predict", "/healthz"),
+    ('protocol = "sagemaker"', "/invocations", "/ping"),
+    ('protocol = "oip-http"\nready = "/up"', "/v2/models/model/infer", "/up"),
+    ('protocol = "{wire}"\n[knobs]\nwire = "torchserve"', "/predictions/model", "/ping"),
+])
+def test_a_setup_s_routes_follow_its_protocol(tmp_path: Path, text: str, predict: str, ready: str) -> None:
+    read = setup(tmp_path, text)
+    assert (read.predict, read.ready) == (predict, ready)
+
+
+def test_a_knob_may_choose_the_protocol(tmp_path: Path) -> None:
+    read = setup(tmp_path, 'protocol = "{wire}"\nready = "/up"\n[knobs]\nwire = "torchserve"\n')
+    other = read.with_knobs({"wire": "vertex"})
+    assert (other.codec.name, other.predict, other.ready) == ("vertex", "/predict", "/up")
+    with pytest.raises(TailraceError, match="'vertx' is not known; did you mean 'vertex'"):
+        read.with_knobs({"wire": "vertx"})
+
+
+@pytest.mark.parametrize("text", ['protocol = "oip-htp"', 'protocol = "{wire}"\n[knobs]\nwire = "oip-htp"'])
+def test_an_unknown_protocol_names_the_nearest(tmp_path: Path, text: str) -> None:
+    with pytest.raises(TailraceError, match=r"setup.toml: the protocol 'oip-htp' is not known; did you mean 'oip-h"):
+        setup(tmp_path, text)

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.catalog.discover import Catalog
+from harness.catalog.plan import Plan, Race
 from harness.errors import TailraceError
 from harness.plan.attempt import Attempt
-from harness.record.read import StoredRun, find_runs
+from harness.plan.expand import expand
+from harness.record.read import StoredRun, find_runs, open_run
 from harness.record.verify import verify
 from harness.run.agent import Agent
 from harness.run.bench import Bench
@@ -26,6 +29,7 @@ from harness.run.warden import descendants
 
 pytestmark = pytest.mark.live
 
+TOYS = Path(__file__).parents[1] / "toys"
 RunToy = Callable[[str], StoredRun]
 ROWS = 230
 
@@ -196,3 +200,23 @@ def test_conformance_names_the_broken_clause(attempt: Callable[[str], Attempt], 
     assert {point.code for point in points if point.verdict == "failed"} == broken, points
     assert all(point.message for point in points)
     assert len(points) == 1 or {"drain", "unknown-route", "bad-body-huge"} <= {point.code for point in points}
+
+
+@pytest.mark.parametrize("protocol", ["oip-http-binary", "tfserving"])
+def test_other_protocols_are_measured_and_judged(bench: Bench, watcher: Any, protocol: str) -> None:
+    catalog = Catalog(TOYS)
+    plan = Plan(name="p", title="t", question="q", repetitions=1, race=(Race(
+        workload="echo", setups=("polyglot",), scenario="brief", knobs={"polyglot": {"protocol": protocol}}),))
+    [run_id] = race(expand(plan, catalog, 1), bench, watcher)
+    run = open_run(bench.folder / run_id)
+    assert (run.meta.status, run.meta.reason) == ("ok", "")
+    rows = run.columns("status", "judged")
+    assert set(rows["status"]) == {200}
+    assert set(rows["judged"]) == {1}
+    assert run.meta.setup_facts["protocol"] == protocol
+
+
+def test_conformance_speaks_the_setup_s_protocol(bench: Bench) -> None:
+    catalog = Catalog(TOYS)
+    points = check(catalog.setup("polyglot"), catalog.workload("echo"))
+    assert [point.message for point in points if point.verdict != "passed"] == []

@@ -8,6 +8,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import model
+from common.tongues import TONGUES
 
 PREDICTIONS_BEFORE_HABIT = 120
 LARGEST_BODY = 1 << 20
@@ -21,6 +22,7 @@ class Toy:
         self.predictions = 0
         self.stalled = threading.Lock()
         self.stopping = False
+        self.tongue = TONGUES[os.environ.get("KNOB_PROTOCOL", "json")]
 
     def ready(self) -> tuple[int, bytes]:
         return (503, b"loading") if self.habit == "never-ready" else (200, b"ready")
@@ -32,11 +34,11 @@ class Toy:
         if self.predictions > PREDICTIONS_BEFORE_HABIT:
             self.misbehave()
         try:
-            item = model.decode(body)
-        except ValueError as error:
+            item = model.decode(self.tongue.body(body))
+        except (ValueError, LookupError) as error:
             return 400, str(error).encode()
         factor = 3 if self.habit == "answers-wrongly" else 2
-        return 200, model.encode(model.predict(factor, [item])[0])
+        return 200, self.tongue.answer(model.encode(model.predict(factor, [item])[0]))
 
     def misbehave(self) -> None:
         if self.habit == "crashes-mid-run":
@@ -57,7 +59,8 @@ def handler(toy: Toy) -> type[BaseHTTPRequestHandler]:
         disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
-            known = {"/healthz": toy.ready, "/metrics": lambda: (200, f"predictions {toy.predictions}\n".encode())}
+            known = {toy.tongue.ready: toy.ready,
+                     "/metrics": lambda: (200, f"predictions {toy.predictions}\n".encode())}
             self.answer(*known.get(self.path, lambda: (404, b"no such route"))())
 
         def do_POST(self) -> None:
@@ -68,7 +71,7 @@ def handler(toy: Toy) -> type[BaseHTTPRequestHandler]:
                 self.answer(413, b"the body is too large")
                 return
             body = self.rfile.read(length)
-            self.answer(*toy.predict(body) if self.path == "/predict" else (404, b"no such route"))
+            self.answer(*toy.predict(body) if self.path == toy.tongue.predict else (404, b"no such route"))
 
         def answer(self, status: int, body: bytes) -> None:
             self.send_response(status)
