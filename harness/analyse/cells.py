@@ -54,6 +54,7 @@ def _summary(run: RunFigures) -> RunSummary:
         {q: quantile(run.ordered_ms, q) for q in QUANTILES}, effective=size,
         p99_ms=order_statistic_interval(run.ordered_ms, 0.99, effective=size),
         beyond={promise.text: beyond(promise, run) for promise in run.scenario.promises if promise.metric == "latency"},
+        schedule=run.schedule,
     )
 
 

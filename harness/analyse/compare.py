@@ -87,7 +87,8 @@ def _compared(cell: Cell, base: Cell, metric: str) -> Comparison:
     figure = METRICS[metric]
     ours = {run.repetition: figure(run) for run in cell.runs if run.valid}
     theirs = {run.repetition: figure(run) for run in base.runs if run.valid}
-    shared = sorted(set(ours) & set(theirs))
+    unlike = _unlike_schedules(cell, base)
+    shared = sorted((set(ours) & set(theirs)) - unlike)
     made = Comparison(cell.setup, base.setup, cell.workload, cell.scenario, cell.load, metric,
                       Interval(math.nan, math.nan, math.nan, CONFIDENCE), math.nan, False, math.nan, len(shared))
     endless = {each.setup: sum(not 0 < values[r] < math.inf for r in shared)
@@ -96,9 +97,16 @@ def _compared(cell: Cell, base: Cell, metric: str) -> Comparison:
         lame = " and ".join(f"{name} in {n} of {len(shared)}" for name, n in endless.items() if n)
         return replace(made, note=f"no finite {metric}: {lame} repetitions")
     if len(shared) < 2:
-        return replace(made, note="fewer than two valid repetitions in common")
+        why = f", and unlike schedules in {len(unlike)}" if unlike else ""
+        return replace(made, note=f"fewer than two valid repetitions in common{why}")
     ratio, likelihood, detectable = paired([math.log(ours[r] / theirs[r]) for r in shared])
     return replace(made, ratio=ratio, p_value=likelihood, detectable=detectable)
+
+
+def _unlike_schedules(cell: Cell, base: Cell) -> set[int]:
+    """The repetitions in which the two did not meet the same arrivals and payloads."""
+    ours, theirs = ({run.repetition: run.schedule for run in each.runs if run.schedule} for each in (cell, base))
+    return {repetition for repetition in set(ours) & set(theirs) if ours[repetition] != theirs[repetition]}
 
 
 def _place(cell: Cell) -> tuple[str, str, float]:

@@ -1,5 +1,6 @@
 """One run reduced to its figures: what a cell needs of it once its rows are gone."""
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from harness.catalog.scenario import Scenario
 from harness.catalog.slo import Promise
 from harness.record.schema import ABSENT, RunMeta
 
+FIRST_DUE = 50
+
 
 @dataclass(frozen=True)
 class RunFigures:
@@ -21,7 +24,8 @@ class RunFigures:
 
     `latency_ms` is in order of due times, `ordered_ms` ascending, both float32[n] with infinity for a failed request.
     Rates are per second of offered window. `error_rate` counts failed requests and, from those judged, wrong answers.
-    `time_ms` are sums over `timed` answers; `batches` counts answers by the size of their batch.
+    `time_ms` are sums over `timed` answers; `batches` counts answers by the size of their batch. `stopped` says why the
+    run was stopped early, "" where it went to its end; `schedule` is as in RunSummary.
     """
 
     meta: RunMeta
@@ -38,6 +42,8 @@ class RunFigures:
     batches: Mapping[int, int]
     cpu_cores: float
     rss_mb: float
+    stopped: str = ""
+    schedule: str = ""
 
     @property
     def valid(self) -> bool:
@@ -46,13 +52,17 @@ class RunFigures:
 
 
 def figures(view: RunView, probes: Probes) -> RunFigures:
-    """The figures of a run; `probes` are the columns of probes.parquet, empty where there were none."""
-    rows, window_s = view.rows, view.window_s
+    """The figures of a run; `probes` are the columns of probes.parquet, empty where there were none. A warm-up found
+    inside the window counts in none but the checks."""
+    rows = view.rows.after(view.warm_up.requests)
+    warm_s = max(0, int(rows.due_ns[0])) / 1e9 if view.warm_up.requests else 0.0
+    window_s, end_ns = view.window_s - warm_s, view.window_s * 1e9
     right = 1 - rows.wrong_share
-    in_window = ~rows.failed & (rows.done_ns <= window_s * 1e9)
+    in_window = ~rows.failed & (rows.done_ns <= end_ns)
     limit = good_ms(view.scenario.promises)
     good = np.count_nonzero(rows.latency_ms <= limit) if math.isfinite(limit) else np.count_nonzero(~rows.failed)
-    answered = float(np.mean(~rows.failed)) if len(rows) else 0.0
+    ended = ~rows.failed[~rows.unanswered]
+    answered = float(np.mean(ended)) if len(ended) else 0.0
     spent, timed = time_spent(rows)
     sizes = rows.batch[~rows.failed & (rows.batch > 0)]
     counts = np.bincount(sizes) if len(sizes) else np.zeros(0, dtype=np.int64)
@@ -64,8 +74,18 @@ def figures(view: RunView, probes: Probes) -> RunFigures:
         error_rate=1 - answered * right if len(rows) else math.nan,
         time_ms=spent, timed=timed,
         batches={size: int(n) for size, n in enumerate(counts) if n},
-        cpu_cores=used_cores(probes, window_s), rss_mb=peak_rss_mb(probes),
+        cpu_cores=used_cores(probes, view.window_s), rss_mb=peak_rss_mb(probes),
+        stopped=view.stopped, schedule=schedule_of(view),
     )
+
+
+def schedule_of(view: RunView) -> str:
+    """What is alike for two runs that met the same arrivals and payloads: the seed and a digest of the first due times;
+    "" of a closed loop, whose times are the setup's."""
+    if view.scenario.closed:
+        return ""
+    due_ns = np.ascontiguousarray(view.rows.due_ns[:FIRST_DUE]).tobytes()
+    return f"{view.meta.seeds.get('attempt')}-{hashlib.sha256(due_ns).hexdigest()[:12]}"
 
 
 def good_ms(promises: tuple[Promise, ...]) -> float:

@@ -1,18 +1,23 @@
 """Runs as arrays: the columns that analysis needs, counted requests only, nothing else kept."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.analyse.quantiles import quantile
+from harness.analyse.steady import WarmUp, warm_up
 from harness.catalog.scenario import Scenario, Stage
 from harness.catalog.toml import validate
+from harness.record import layout
 from harness.record.read import StoredRun
 from harness.record.schema import ABSENT, RunMeta
+from harness.record.verify import changed_files
 
 Flags = NDArray[np.bool_]
 Latencies = NDArray[np.float32]
@@ -23,6 +28,8 @@ NEEDED = ("seq", "stage", "due_ns", "sent_ns", "done_ns", "status", "error", "by
 NS_PER_MS = 1e6
 MOST_IN_FLIGHT = 4000  # connections a generator process opens at most (harness/load/engine.py)
 CROWDED = 0.95
+_PER_REQUEST = ("stage", "due_ns", "sent_ns", "done_ns", "failed", "bytes", "batch", "queue_us", "wait_us", "model_us",
+                "cold", "judged", "unanswered")
 INSTANTS = 1000
 
 
@@ -30,9 +37,10 @@ INSTANTS = 1000
 class Rows:
     """A run's counted requests (warm-up left out) in order of seq; arrays [n], as in record/schema.py.
 
-    `failed` marks a request without a 2xx answer. `errors` counts each word of the error column, and `http_500` and the
-    like for answers that are no success. `recorded`, `distinct` and `highest` are the number of rows, of different
-    seqs, and the greatest seq, warm-up included (0, 0 and −1 of none).
+    `failed` marks a request without a 2xx answer, `unanswered` one that was flying when the run was stopped early.
+    `early_ms` are the latencies of the warm-up's requests. `errors` counts each word of the error column, and
+    `http_500` and the like for answers that are no success. `recorded`, `distinct` and `highest` are the number of
+    rows, of different seqs, and the greatest seq, warm-up included (0, 0 and −1 of none).
     """
 
     stage: NDArray[np.int8]
@@ -47,6 +55,8 @@ class Rows:
     model_us: NDArray[np.int32]
     cold: Flags
     judged: NDArray[np.int8]
+    unanswered: Flags
+    early_ms: Latencies
     errors: dict[str, int]
     recorded: int
     distinct: int
@@ -94,6 +104,10 @@ class Rows:
                         for times in (sent, done))
         return np.asarray(np.cumsum(begun[:INSTANTS] - ended[:INSTANTS]))
 
+    def after(self, n: int) -> "Rows":
+        """The rows without the first `n`; what counts the whole record stays."""
+        return self if n <= 0 else replace(self, **{name: getattr(self, name)[n:] for name in _PER_REQUEST})
+
     def held(self) -> NDArray[np.int64]:
         """How many requests were out and unanswered when each became due."""
         sent, done = np.sort(self.sent_ns[self.whole]), np.sort(self.done_ns[self.whole])
@@ -108,11 +122,38 @@ class Rows:
 
 @dataclass(frozen=True)
 class RunView:
-    """One run as checks see it: what was asked, what was recorded. Times in rows are ns since the run's t0."""
+    """One run as checks see it: what was asked, what was recorded. Times in rows are ns since the run's t0.
+
+    `scenario` ends where a run that was stopped early ended. `probes` are the columns of probes.parquet, `altered` what
+    is no longer as it was written, `metrics` the server's own, `log_bytes` the size of its log.
+    """
 
     meta: RunMeta
     scenario: Scenario
     rows: Rows
+    probes: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    altered: tuple[str, ...] = ()
+    metrics: str = ""
+    log_bytes: int = 0
+
+    @property
+    def stopped(self) -> str:
+        """Why the run was stopped early, "" where it went to its end."""
+        return str((self.meta.facts.get("stopped") or {}).get("why", ""))
+
+    @cached_property
+    def median_ms(self) -> float:
+        """The median of what was answered; 0 where nothing was."""
+        answered = self.rows.ordered_ms[np.isfinite(self.rows.ordered_ms)]
+        return quantile(answered, 0.5) if len(answered) else 0.0
+
+    @cached_property
+    def warm_up(self) -> WarmUp:
+        """The warm-up found among the counted requests of one steady stage; none looked for elsewhere."""
+        [stage, *others] = self.stages
+        if others or stage.rate_end not in (None, stage.rate):
+            return WarmUp(0, 1.0, 1.0, True)
+        return warm_up(self.rows.latency_ms)
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -142,27 +183,42 @@ class RunView:
 
 def read_view(run: StoredRun) -> RunView:
     """The run on disk. Raises TailraceError when it has no rows or its scenario cannot be read."""
-    return view(run.meta, run.columns(*NEEDED))
+    made = view(run.meta, run.columns(*NEEDED))
+    log = run.folder / layout.SERVER_LOG
+    return replace(made, probes=run.probes(), altered=tuple(changed_files(run)), metrics=run.text(layout.METRICS),
+                   log_bytes=log.stat().st_size if log.is_file() else 0)
 
 
 def view(meta: RunMeta, columns: Columns) -> RunView:
     """The run that `meta` and its columns tell. Raises TailraceError when its scenario cannot be read."""
     scenario = validate(Scenario, dict(meta.scenario_resolved), f"run {meta.run_id}: scenario_resolved")
-    return RunView(meta, scenario, counted(columns))
+    stopped_s = (meta.facts.get("stopped") or {}).get("at_s")
+    if stopped_s is None or len(scenario.stage) > 1:
+        return RunView(meta, scenario, counted(columns))
+    [stage] = scenario.stage
+    shorter = stage.model_copy(update={"duration_s": min(stage.duration_s, float(stopped_s))})
+    return RunView(meta, scenario.model_copy(update={"stage": (shorter,)}), counted(columns, shorter.duration_s))
 
 
-def counted(columns: Columns) -> Rows:
-    """Rows of the counted requests; `columns` holds those of NEEDED, in order of seq."""
+def counted(columns: Columns, until_s: float = math.inf) -> Rows:
+    """Rows of the counted requests; `columns` holds those of NEEDED, in order of seq. Of a run that was stopped after
+    `until_s` seconds, those due before; what was then in flight is `unanswered`."""
     seq, keep = columns["seq"], columns["stage"] >= 0
+    early = (columns["stage"] < 0) & (columns["done_ns"] != ABSENT)
+    if math.isfinite(until_s):
+        keep = keep & (columns["due_ns"] < until_s * 1e9)
     taken = {name: columns[name][keep] for name in NEEDED if name not in ("seq", "error")}
     status = taken.pop("status")
     words = columns["error"][keep]
     broken = np.asarray(words != "", dtype=np.bool_)
+    cut = np.asarray(words == "aborted", dtype=np.bool_) if math.isfinite(until_s) else np.zeros(len(words), np.bool_)
     refused = ~broken & ((status < 200) | (status >= 300))
     return Rows(
         **taken,
         failed=broken | refused,
-        errors={str(word): n for word, n in Counter(words[broken]).items()}
+        unanswered=cut,
+        early_ms=((columns["done_ns"] - columns["due_ns"])[early] / NS_PER_MS).astype(np.float32),
+        errors={str(word): n for word, n in Counter(words[broken & ~cut]).items()}
         | {f"http_{value}": n for value, n in Counter(status[refused].tolist()).items()},
         recorded=len(seq),
         distinct=int(np.count_nonzero(np.diff(seq))) + 1 if len(seq) else 0,

@@ -37,7 +37,8 @@ class RunSummary:
 
     `effective` is how many independent requests say as much about the p99, and `p99_ms` its interval within this run
     (order statistics at that size), which says nothing of the next run. `beyond` maps a latency promise's text to the
-    share of requests that were slower than its limit or failed.
+    share of requests that were slower than its limit or failed. `schedule` is alike for runs that met the same arrivals
+    and payloads ("" where nobody can tell).
     """
 
     run_id: str
@@ -54,6 +55,7 @@ class RunSummary:
     effective: float = 0.0
     p99_ms: Interval = Interval(math.nan, math.nan, math.nan)
     beyond: dict[str, float] = field(default_factory=dict)
+    schedule: str = ""
 
     @property
     def valid(self) -> bool:

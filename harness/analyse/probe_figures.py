@@ -1,4 +1,4 @@
-"""What the probes beside a run say of the server's CPU and memory."""
+"""What the probes beside a run say of CPU and memory, the server's and everyone's."""
 
 import math
 from collections.abc import Mapping
@@ -34,6 +34,58 @@ def peak_rss_mb(probes: Probes) -> float:
     chosen = _server(probes, "rss_mb")
     _, look = np.unique(probes["t_ns"][chosen], return_inverse=True)
     return float(np.bincount(look, weights=probes["value"][chosen]).max()) if len(look) else math.nan
+
+
+def passed(probes: Probes, scope: str, metric: str, window_s: float) -> float:
+    """By how much a figure of a whole scope that only grows grew while load counted; 0 where fewer than two looks
+    tell."""
+    if not probes:
+        return 0.0
+    chosen = _inside(probes, window_s) & (probes["scope"] == scope) & (probes["metric"] == metric)
+    values = probes["value"][chosen & (probes["pid"] == 0)]
+    return float(np.ptp(values)) if len(values) > 1 else 0.0
+
+
+def other_share(probes: Probes, scope: str, cpus: int, window_s: float) -> float:
+    """Share of a scope's CPUs that processes outside of it used while load counted; 0 where nothing tells."""
+    if not probes or not cpus:
+        return 0.0
+    whole = _inside(probes, window_s) & (probes["scope"] == scope)
+    looks = probes["t_ns"][whole & (probes["metric"] == "cores_busy_s")]
+    span_s = float(np.ptp(looks)) / 1e9 if len(looks) > 1 else 0.0
+    if span_s <= 0:
+        return 0.0
+    own = whole & (probes["metric"] == "cpu_s")
+    pids, values = probes["pid"][own], probes["value"][own]
+    spent = sum(float(np.ptp(values[pids == pid])) for pid in np.unique(pids))
+    return max(0.0, (passed(probes, scope, "cores_busy_s", window_s) - spent) / span_s / cpus)
+
+
+def strays(probes: Probes) -> tuple[float, list[str]]:
+    """The most CPUs outside its own that a process of the server could use at any look, and which processes."""
+    if not probes:
+        return 0.0, []
+    chosen = _server(probes, "outside_cpus") & (probes["value"] > 0)
+    names = sorted({str(name) for name in probes["name"][chosen]})
+    return float(np.max(probes["value"][chosen], initial=0.0)), names
+
+
+def gone(probes: Probes, window_s: float) -> list[str]:
+    """Names of the server's processes that were there at the first look while load counted and not at the last."""
+    if not probes:
+        return []
+    chosen = _server(probes, "cpu_s") & _inside(probes, window_s)
+    times, pids = probes["t_ns"][chosen], probes["pid"][chosen]
+    if not len(times):
+        return []
+    last = set(pids[times == times.max()].tolist())
+    first = times == times.min()
+    return [str(name) for pid, name in zip(pids[first], probes["name"][chosen][first], strict=True)
+            if int(pid) not in last]
+
+
+def _inside(probes: Probes, window_s: float) -> NDArray[np.bool_]:
+    return np.asarray((probes["t_ns"] >= 0) & (probes["t_ns"] <= window_s * 1e9), dtype=np.bool_)
 
 
 def _server(probes: Probes, metric: str) -> NDArray[np.bool_]:

@@ -1,22 +1,14 @@
-"""Did the setup answer, rightly, and had it settled? Accusations against what was measured."""
-
-import math
+"""Did the setup answer, and rightly? Accusations against what was measured."""
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import special
 
 from harness.analyse.frames import RunView
 from harness.analyse.model import Check
 
 WRONG_SHARE = 0.01
-COLD_SHARE = 0.1
+CHURN_SHARE = 0.05
+NO_KEEP_ALIVE_SHARE = 0.9
 ERROR_SHARE = 0.01
-SEGMENTS = 20
-PER_SEGMENT = 20
-SLOWER = 1.2
-GROWN = 2.0
-TREND_P = 1e-3
 ANSWERS_TO_JUDGE = 20
 
 
@@ -57,53 +49,6 @@ def errors(view: RunView) -> Check:
                  {"share": share, **{kind: float(n) for kind, n in rows.errors.items()}})
 
 
-def connections(view: RunView) -> Check:
-    """A warning where more than a tenth of the requests had to open a connection: keep-alive is off, or broken."""
-    cold = float(np.mean(view.rows.cold)) if len(view.rows) else 0.0
-    figures = {"cold_share": cold, "allowed": COLD_SHARE}
-    if cold > COLD_SHARE:
-        return Check("connections", "warning", f"{cold:.0%} of the requests opened a connection: the server does not "
-                     "keep them alive", "turn keep-alive on, or raise its timeout", "setup", figures)
-    return Check("connections", "ok", f"{cold:.1%} of the requests opened a connection", figures=figures)
-
-
-def saturation(view: RunView) -> Check:
-    """A note where latency grew through every stage of steady load: more was asked than can be served, and every
-    quantile depends on how long one waits.
-
-    Kendall's tau over the medians of 20 stretches (p < 0.001), the last fifth at least twice the first.
-    """
-    for index, stage in enumerate(view.stages):
-        medians = _medians(view, index)
-        if stage.arrivals == "closed" or stage.rate_end not in (None, stage.rate) or len(medians) < SEGMENTS:
-            continue
-        likelihood = _growing(medians)
-        first, last = float(np.median(medians[:4])), float(np.median(medians[-4:]))
-        if likelihood < TREND_P and last >= GROWN * first:
-            return Check("saturation", "note", f"over-saturated: the median grew from {first:.1f} to "
-                         f"{last:.1f} ms within the run, so a queue only grew",
-                         "latency at this load depends on the run's length: compare goodput, or lower the load",
-                         "setup", {"first_ms": first, "last_ms": last, "p_value": likelihood})
-    return Check("saturation", "ok", "no queue grew without end")
-
-
-def warmup(view: RunView) -> Check:
-    """A warning where the first quarter of a steady run was slower than the rest: Mann–Whitney over the medians of 20
-    stretches (p < 0.001), and slower by a fifth."""
-    stage = view.stages[0]
-    medians = _medians(view, 0)
-    if len(view.stages) > 1 or stage.rate_end not in (None, stage.rate) or len(medians) < SEGMENTS:
-        return Check("warmup", "ok", "too short or too varied to tell whether it had settled")
-    early, rest = medians[:SEGMENTS // 4], medians[SEGMENTS // 4:]
-    likelihood = _greater(early, rest)
-    ratio = float(np.median(early) / np.median(rest)) if np.isfinite(np.median(rest)) else 0.0
-    figures = {"ratio": ratio, "p_value": likelihood}
-    if likelihood < TREND_P and ratio > SLOWER:
-        return Check("warmup", "warning", f"not settled: the first quarter was {ratio:.2f} times as slow as the rest",
-                     "raise warmup_s of the scenario", "setup", figures)
-    return Check("warmup", "ok", "the first quarter was no slower than the rest", figures=figures)
-
-
 def server_timing(view: RunView) -> Check:
     """A warning where the setup tells of more time in the server than the client waited for an answer."""
     rows = view.rows
@@ -119,26 +64,18 @@ def server_timing(view: RunView) -> Check:
     return Check("server_timing", "ok", "the times told by the server fit into those measured", figures={"share": over})
 
 
-def _growing(values: NDArray[np.float64]) -> float:
-    """p-value of Kendall's test against growth, normal approximation (Kendall 1970, §4)."""
-    n = len(values)
-    later, earlier = np.triu_indices(n, 1)[::-1]
-    agreeing = float(np.sum(values[later] > values[earlier])) - float(np.sum(values[later] < values[earlier]))
-    return float(special.ndtr(-agreeing / math.sqrt(n * (n - 1) * (2 * n + 5) / 18)))
-
-
-def _greater(these: NDArray[np.float64], those: NDArray[np.float64]) -> float:
-    """p-value of Mann and Whitney's test that `these` are no greater than `those`, normal approximation (1947)."""
-    m, n = len(these), len(those)
-    above = float(np.sum(these[:, None] > those)) + 0.5 * float(np.sum(these[:, None] == those))
-    return float(special.ndtr(-(above - m * n / 2) / math.sqrt(m * n * (m + n + 1) / 12)))
-
-
-def _medians(view: RunView, stage: int) -> NDArray[np.float64]:
-    """Medians in ms of 20 stretches of equally many requests of a stage; none where a stretch has fewer than 20."""
-    latency = view.rows.latency_ms[view.rows.stage == stage]
-    each = len(latency) // SEGMENTS
-    if each < PER_SEGMENT:
-        return np.zeros(0)
-    parts = latency[:each * SEGMENTS].reshape(SEGMENTS, each)
-    return np.partition(parts, math.ceil(each / 2) - 1, axis=1)[:, math.ceil(each / 2) - 1].astype(np.float64)
+def connections(view: RunView) -> Check:
+    """A warning where requests had to open connections: nearly all (keep-alive is off), or more than a twentieth beyond
+    what requests in flight at once and failures explain (the server closes them after a while)."""
+    rows = view.rows
+    cold = int(np.count_nonzero(rows.cold))
+    explained = int(rows.in_flight.max()) + 1 + int(np.count_nonzero(rows.failed))
+    share, churn = cold / len(rows), (cold - explained) / len(rows)
+    figures = {"cold_share": share, "unexplained_share": churn, "allowed": CHURN_SHARE}
+    if churn > NO_KEEP_ALIVE_SHARE:
+        return Check("connections", "warning", f"keep-alive is off: {share:.0%} of the requests opened a connection",
+                     "turn keep-alive on", "setup", figures)
+    if churn > CHURN_SHARE:
+        return Check("connections", "warning", f"connections churn: {share:.0%} of the requests opened one",
+                     "let a connection carry more requests, or live longer", "setup", figures)
+    return Check("connections", "ok", f"{share:.1%} of the requests opened a connection", figures=figures)

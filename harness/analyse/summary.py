@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from harness.analyse.arms import accuse_arms
 from harness.analyse.cells import cell
 from harness.analyse.compare import against, compare
 from harness.analyse.figures import RunFigures, figures
@@ -35,7 +36,7 @@ def analyse(results: Path, plan: str | None = None, baseline: str | None = None,
                             "measure something with `tailrace run`")
     newest = runs[-1].meta
     groups = _groups(runs)
-    cells = tuple(made for group in groups if (made := _cell(group)) is not None)
+    cells = accuse_arms([made for group in groups if (made := _cell(group)) is not None])
     pairs = against(cells, baseline if baseline is not None else newest.baseline)
     comparisons = compare(pairs, force)
     machine = {"machine_id": newest.machine_id, **read_machine(runs[-1].folder.parent)}
@@ -97,7 +98,8 @@ def _cell(group: Sequence[StoredRun]) -> Cell | None:
 
 
 def _figures(run: StoredRun) -> RunFigures:
-    return figures(read_view(run), run.probes())
+    view = read_view(run)
+    return figures(view, view.probes)
 
 
 def _reasons(groups: Iterable[Sequence[StoredRun]]) -> dict[str, str]:

@@ -153,7 +153,8 @@ def _more(seconds: float) -> str:
 
 
 def cell_verdict(promises: Sequence[PromiseVerdict], runs: Sequence[RunFigures], failed: int) -> tuple[Verdict, str]:
-    """The cell's verdict and why: invalid beats all, then fail, inconclusive, pass.
+    """The cell's verdict and why: invalid beats all, then fail, inconclusive, pass. A run that was stopped because it
+    asked for more than can be served is a fail.
 
     A measurement spoilt from outside (generator, host) is left out, and the rest judged, while more than half of at
     least two runs remain; one spoilt by the setup itself (wrong answers) spoils the cell.
@@ -163,6 +164,9 @@ def cell_verdict(promises: Sequence[PromiseVerdict], runs: Sequence[RunFigures],
     valid = len(runs) - len(spoilt)
     if any(check.blames == "setup" for check in accused) or (spoilt and (valid < 2 or valid <= len(spoilt))):
         return "invalid", f"{len(spoilt)} of {len(runs)} runs are invalid: {_first(accused)}"
+    over = [run.stopped for run in runs if run.stopped and run.valid]
+    if over:
+        return "fail", over[0]
     without = f" ({len(spoilt)} of {len(runs)} runs left out: {_first(accused)})" if spoilt else ""
     for verdict in ("fail", "inconclusive"):
         said = [f"{promise.text}: {promise.reason}" for promise in promises if promise.verdict == verdict]

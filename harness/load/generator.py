@@ -26,7 +26,7 @@ from harness.load.orders import Orders
 from harness.load.payloads import Payloads
 from harness.load.process import Collector, pin, raise_file_limit, realtime
 from harness.load.progress import Progress, tell
-from harness.load.rows import clock_offset, save
+from harness.load.rows import clock_offset, receive_lag, save
 from harness.load.spec import LoadSpec, read_spec
 
 SPARE_FILES = 64
@@ -85,6 +85,8 @@ def run(spec: LoadSpec) -> None:
                    "connections": engine.opened, "stray_answers": engine.stray, "realtime": hurried}
         clocks = (before, clock_offset())
     columns = engine.columns(stage, t0_ns or 0, clocks)
+    figures |= {**receive_lag(engine.rows.read_ns, columns["first_byte_ns"], t0_ns or 0),
+                "wall_step_ms": (clocks[1].offset_ns - clocks[0].offset_ns) / 1e6}
     save(spec.out, columns, engine.answers, isinstance(engine, ClosedEngine))
     runner.quit()
     tell({"end": True, "n": len(columns["seq"]), **figures, **_hiccup_figures(meter.hiccups, t0_ns or 0)})

@@ -1,5 +1,6 @@
 """One row per request while it is flying, and the columns that are left of it."""
 
+import math
 import time
 from array import array
 from dataclasses import dataclass
@@ -90,6 +91,19 @@ class Rows:
             "batch": parse_batches(self.batch[:n]), **parse_durations(self.timing[:n]),
             "cold": np.frombuffer(self.cold, np.int8, n).astype(bool),
         }
+
+
+def receive_lag(read_ns: "array[int]", first_byte_ns: NDArray[np.int64], t0_ns: int) -> dict[str, float]:
+    """How long first bytes lay in the kernel before the generator read them, p99 and p99.9 in ms; {} without stamps.
+
+    `read_ns` are absolute times by index, `first_byte_ns` the kernel's stamps since t0; a row without a stamp has both
+    alike and is left out.
+    """
+    read = np.frombuffer(read_ns, np.int64, len(first_byte_ns))
+    waited_ns = (read - t0_ns - first_byte_ns)[read != ABSENT]
+    waited_ns = np.sort(waited_ns[waited_ns > 0])
+    return {f"receive_{name}_ms": float(waited_ns[math.ceil(share * len(waited_ns)) - 1]) / 1e6
+            for name, share in (("p99", 0.99), ("p999", 0.999)) if len(waited_ns)}
 
 
 def save(prefix: str, columns: Columns, answers: dict[int, bytes], closed: bool) -> None:

@@ -17,7 +17,7 @@ def verify(run: StoredRun | Path) -> list[str]:
     seq of the schedule appears exactly once. Raises TailraceError when there is no finished run to look at."""
     if isinstance(run, Path):
         run = open_run(run)
-    problems = _files(run)
+    problems = changed_files(run)
     if not run.has_rows:
         return problems
     try:
@@ -26,7 +26,8 @@ def verify(run: StoredRun | Path) -> list[str]:
         return [*problems, f"{layout.REQUESTS}: cannot be read: {error}"]
 
 
-def _files(run: StoredRun) -> list[str]:
+def changed_files(run: StoredRun) -> list[str]:
+    """One sentence per file that is missing, was added or differs from what was written."""
     found = {path.name for path in run.folder.iterdir()} - {layout.RUN}
     problems = [f"{name}: is missing" for name in sorted(set(run.meta.files) - found)]
     problems += [f"{name}: was added after the run" for name in sorted(found - set(run.meta.files))]

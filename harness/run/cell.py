@@ -21,14 +21,17 @@ from harness.run.agent import Agent
 from harness.run.bench import Bench
 from harness.run.environments import Environment, environment
 from harness.run.exchange import FAILURES, exchange
+from harness.run.fidelity import differences
 from harness.run.generators import Generators
 from harness.run.generators import Progress as Progress  # noqa: PLC0414 -- watchers import it from here
 from harness.run.launch import Place, scratch_folder, server_command
 from harness.run.machine import lacking
+from harness.run.overload import Overload
 from harness.run.probes import INTERVAL_S, Probes
 from harness.run.process import Server, Stopped
 from harness.run.provenance import describe
 from harness.run.ready import PortTakenError, answer_golden, await_ready, ended_how, last_line, refuse_open
+from harness.run.repeats import repeats
 from harness.run.sockets import free_port
 from harness.run.specs import Spec, at_port, expected_requests, load_specs
 from harness.run.wire import judged
@@ -111,6 +114,8 @@ def _measure(run: Run) -> None:
         return outcome.end("skipped", skip)
     outcome.environment = environment([attempt.workload.lock, attempt.setup.lock], run.say)
     outcome.facts["env_bytes"] = outcome.environment.bytes
+    outcome.facts["unlike_lock"] = differences(outcome.environment.folder, [attempt.workload.lock, attempt.setup.lock],
+                                               run.model_dir)
     expected = expected_requests(attempt.scenario)
     pool = attempt.workload.pool if expected is None else min(attempt.workload.pool, expected)
     with scratch_folder() as scratch:
@@ -157,6 +162,9 @@ def _serve_under_load(run: Run, specs: list[Spec], scratch: Path) -> None:
                 generators.await_ready()
                 _load(run, server, generators, scratch)
             run.outcome.metrics = _scrape(port)
+            if run.outcome.status == "ok" and "stopped" not in facts:
+                facts["repeats"] = repeats(port, attempt.setup.predict, run.agent, attempt.seed,
+                                           attempt.scenario.profile, scratch)
         finally:
             _note_end(run, server.stop())
 
@@ -176,7 +184,10 @@ def _load(run: Run, server: Server, generators: Generators, scratch: Path) -> No
 
         until_s = t0_ns / 1e9 + scenario.duration_s + scenario.timeout_s + _ENDING_S
         try:
-            why = generators.follow(until_s, broken, run.progress)
+            why = generators.follow(until_s, broken, run.progress, Overload(scenario).stop_now)
+            if generators.stopped:
+                outcome.facts["stopped"] = dict(zip(("at_s", "why"), generators.stopped, strict=True))
+                outcome.reason = generators.stopped[1]
             if why:
                 server.stop()
                 outcome.end("failed", why + last_line(log))
@@ -224,8 +235,8 @@ def _note_end(run: Run, stopped: Stopped) -> None:
     if stopped.survived:
         run.outcome.end("failed", f"these processes could not be ended: {', '.join(stopped.survived)}")
     elif stopped.killed and run.outcome.status == "ok":
-        run.outcome.reason = (f"did not end within {limit_s:g} s of SIGTERM and was killed: "
-                              f"{', '.join(stopped.killed)}")
+        said = f"did not end within {limit_s:g} s of SIGTERM and was killed: {', '.join(stopped.killed)}"
+        run.outcome.reason = f"{run.outcome.reason}; {said}" if run.outcome.reason else said
 
 
 def _scrape(port: int) -> str:

@@ -49,6 +49,7 @@ class Generators:
         self._latest: dict[str, Message] = {}
         self._over: set[str] = set()
         self.ends: dict[str, Message] = {}
+        self.stopped: tuple[float, str] | None = None
 
     def __enter__(self) -> Self:
         self._log = self._log_path.open("ab")
@@ -85,17 +86,24 @@ class Generators:
         self._tell(f"go {t0_ns}\n")
         return t0_ns
 
-    def follow(self, until_s: float, broken: Callable[[], str], progress: Callable[[Progress], None]) -> str:
+    def follow(self, until_s: float, broken: Callable[[], str], progress: Callable[[Progress], None],
+               enough: Callable[[Progress], str] = lambda _: "") -> str:
         """Returns when every generator has written its rows: "", or why the load was cut short.
 
-        `until_s` is the monotonic time at which they must have ended; `broken` says why to stop early, or "".
+        `until_s` is the monotonic time at which they must have ended; `broken` says why to stop early, or "". So does
+        `enough`, asked at every word of the generators, but then nothing is wrong: `stopped` keeps when and why.
         KeyboardInterrupt stops the load and is raised again after the rows are written.
         """
         why = ""
         try:
             while not why and len(self._over) < len(self._processes):
                 if self._hear(0.25) and self._latest:
-                    progress(self._sum())
+                    latest = self._sum()
+                    progress(latest)
+                    if said := enough(latest):
+                        self.stopped = (latest.t_s, said)
+                        self.stop()
+                        break
                 why = broken() or ("the load generators did not end in time" if time.monotonic() > until_s else "")
         except KeyboardInterrupt:
             self.stop()

@@ -52,12 +52,23 @@ def look(spec: dict[str, Any], out: IO[str], shared: bool) -> None:
             if pid not in stats:
                 continue
             name, _, cpu_s, rss_mb = stats[pid]
-            figures = {"cpu_s": cpu_s, "rss_mb": rss_mb, "pss_mb": pss_mb(pid) if shared else None}
+            figures = {"cpu_s": cpu_s, "rss_mb": rss_mb, "pss_mb": pss_mb(pid) if shared else None,
+                       "outside_cpus": outside(pid, set(spec["cpus"][scope]), shared)}
             out.writelines(f"{now}\t{scope}\t{pid}\t{name}\t{metric}\t{value:.3f}\n"
                            for metric, value in figures.items() if value is not None)
     for scope, metric, value in host(spec["cpus"]):
         out.write(f"{now}\t{scope}\t0\t\t{metric}\t{value:.6f}\n")
     out.flush()
+
+
+def outside(pid: int, cpus: set[int], threads: bool) -> int | None:
+    """How many CPUs the process may use that are not its own, with `threads` the most of any of its threads; None when
+    it has gone."""
+    try:
+        tasks = [int(name) for name in os.listdir(f"/proc/{pid}/task")] if threads else [pid]  # noqa: PTH208 -- as below
+        return max(len(os.sched_getaffinity(task) - cpus) for task in tasks)
+    except (OSError, ValueError):
+        return None
 
 
 def family(pids: list[int], children: dict[int, list[int]]) -> list[int]:
@@ -109,7 +120,32 @@ def host(cpus: dict[str, list[int]]) -> list[tuple[str, str, float]]:
         except OSError:
             continue
         rows.append(("host", f"pressure_{kind}_s", int(total) / 1e6))
+    return rows + kept_back()
+
+
+def kept_back() -> list[tuple[str, str, float]]:
+    """Seconds so far in which this control group was out of its share of CPU, and pages moved to or from swap."""
+    rows = []
+    for path, word, unit in (("/sys/fs/cgroup/cpu.stat", b"throttled_usec", 1e6),
+                             ("/sys/fs/cgroup/cpu/cpu.stat", b"throttled_time", 1e9)):
+        told = named(path).get(word)
+        if told is not None:
+            rows.append(("host", "throttled_s", told / unit))
+            break
+    pages = named("/proc/vmstat")
+    if b"pswpin" in pages and b"pswpout" in pages:
+        rows.append(("host", "swapped_pages", float(pages[b"pswpin"] + pages[b"pswpout"])))
     return rows
+
+
+def named(path: str) -> dict[bytes, int]:
+    """The numbers of a file of lines `name number`; none where there is no such file."""
+    try:
+        with open(path, "rb", 0) as file:  # noqa: PTH123 -- as above
+            words = [line.split() for line in file.read().split(b"\n")]
+    except OSError:
+        return {}
+    return {pair[0]: int(pair[1]) for pair in words if len(pair) == 2 and pair[1].isdigit()}
 
 
 def pss_mb(pid: int) -> float | None:

@@ -1,8 +1,10 @@
 """Probes beside a run: who used how much CPU and memory, and whether the host was under pressure.
 
 Recorded per process of the scopes `server` and `load`: `cpu_s` (CPU seconds so far), `rss_mb`, and once at the end
-`pss_mb`. Per scope, pid 0: `cores_busy_s` and `cores_stolen_s` (seconds so far, summed over the scope's CPUs). Scope
-`host`: `pressure_cpu_s`, `pressure_memory_s`, `pressure_io_s` (seconds so far in which some task waited).
+`pss_mb`, and `outside_cpus` (how many CPUs it may use that are not its scope's). Per scope, pid 0: `cores_busy_s` and
+`cores_stolen_s` (seconds so far, summed over the scope's CPUs). Scope `host`:
+`pressure_cpu_s`, `pressure_memory_s`, `pressure_io_s` (seconds so far in which some task waited),
+`throttled_s` (seconds so far without CPU for a quota's sake), `swapped_pages` (so far, both ways).
 """
 
 import contextlib
