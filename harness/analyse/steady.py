@@ -29,8 +29,8 @@ PERIODIC_SPREAD = 0.25
 
 @dataclass(frozen=True)
 class WarmUp:
-    """`requests` at the start belong to warming up (0: none found; half of all at most); they were
-    `ratio` times as slow as the rest, which chance does with `p_value`. `settled` is False where the end of it lies beyond the half of the run."""
+    """`requests` at the start belong to warming up (0: none found; half of all at most); they were `ratio` times as
+    slow as the rest, which chance does with `p_value`. `settled` is False where it ends beyond the half of the run."""
 
     requests: int
     ratio: float
