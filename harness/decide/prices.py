@@ -5,18 +5,21 @@ import re
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from harness.catalog.toml import Noun, nearest, read_noun
 from harness.errors import TailraceError, UsageError
 
+OLD_DAYS = 90
 CHECKOUT = Path(__file__).resolve().parents[2]
 _GIVEN = re.compile(r"^(?P<setup>[^=\s]+)=\$?(?P<price>\d+(?:\.\d+)?)(?:/h)?$")
 
 
 class Instance(Noun):
-    """One instance type in one region. `verified` is false where `source` is not the provider itself."""
+    """One instance type in one region. `verified` is false where `source` is not the provider itself. A type with
+    `shared_cores` or of another `architecture` stands for a measured machine only where it is named."""
 
     name: str
     cloud: str
@@ -27,6 +30,8 @@ class Instance(Noun):
     checked: date
     source: str
     gpu: str | None = None
+    architecture: Literal["x86_64", "arm64"] = "x86_64"
+    shared_cores: bool = False
     verified: bool = False
 
 
@@ -55,13 +60,30 @@ def newest_prices(root: Path) -> PriceList:
 def instance_for(prices: PriceList, vcpus: int, gpu: bool = False) -> Instance:
     """The instance nearest to a machine: its number of vCPUs by ratio, then the cheaper one.
 
-    GPU instances stand for machines with a GPU only. Raises TailraceError when the list has none of the kind.
+    GPU instances stand for machines with a GPU only, shared cores for none. Raises TailraceError when the list has
+    none of the kind.
     """
-    fit = [each for each in prices.instance if (each.gpu is not None) == gpu]
+    fit = [each for each in prices.instance
+           if (each.gpu is not None) == gpu and not each.shared_cores and each.architecture == "x86_64"]
     if not fit:
         raise TailraceError(f"price list {prices.name} has no instance {'with' if gpu else 'without'} a GPU",
                             "add one to it, or give a price with --price SETUP=0.34/h")
     return min(fit, key=lambda each: (abs(math.log(each.vcpus / max(vcpus, 1))), each.hourly_usd))
+
+
+def instance_named(prices: PriceList, name: str) -> Instance:
+    """The instance of that name. Raises UsageError for an unknown one."""
+    known = {each.name: each for each in prices.instance}
+    if name not in known:
+        raise UsageError(f"price list {prices.name} has no instance '{name}'", nearest(name, list(known)))
+    return known[name]
+
+
+def age_words(instance: Instance, today: date) -> str:
+    """What a table says about a price's age: its date, and that it is old from 91 days on or unverified."""
+    days = (today - instance.checked).days
+    old = f"; {days} days old: check it again" if days > OLD_DAYS else ""
+    return f"{instance.checked.isoformat()}{'' if instance.verified else '; not verified'}{old}"
 
 
 def parse_prices(given: Sequence[str], setups: Sequence[str] = ()) -> dict[str, float]:
