@@ -128,13 +128,13 @@ def _diurnal(demand: Demand) -> Rates:
     hours = (np.arange(MINUTES_A_DAY) + 0.5) / 60
     wave = 1 + (demand.peak_over_mean - 1) * np.cos(2 * np.pi * (hours - demand.peak_hour) / 24)
     wave = np.maximum(wave, 0.02)
-    return float(demand.mean or 0) * wave / wave.mean()
+    return np.asarray(float(demand.mean or 0) * wave / wave.mean(), dtype=np.float64)
 
 
 def _weekly(demand: Demand) -> Rates:
     days = np.repeat([1.0] * 5 + [demand.weekend] * 2, MINUTES_A_DAY)
     rate = np.tile(_diurnal(demand), 7) * days
-    return rate * (float(demand.mean or 0) / rate.mean())
+    return np.asarray(rate * (float(demand.mean or 0) / rate.mean()), dtype=np.float64)
 
 
 def _bursty(demand: Demand) -> Rates:
@@ -170,7 +170,7 @@ def _counted(path: Path) -> Rates:
 def _numbers(path: Path, what: str) -> Rates:
     try:
         with path.open(encoding="utf-8", newline="") as lines:
-            rows = [(number, row[-1].strip()) for number, row in enumerate(csv.reader(lines), 1) if row and row[-1].strip()]
+            rows = [(number, row[-1].strip()) for number, row in enumerate(csv.reader(lines), 1) if any(row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TailraceError(f"{path}: cannot be read: {error}", f"give a file with {what} on each line") from None
     found = []

@@ -24,7 +24,8 @@ def read_skypilot(path: Path, cloud: str, region: str, checked: date, only: Sequ
             table = csv.DictReader(lines)
             missing = [name for name in COLUMNS if name not in (table.fieldnames or ())]
             if missing:
-                raise TailraceError(f"{path}: column '{missing[0]}' is missing", "give a vms.csv of SkyPilot's catalogue")
+                raise TailraceError(f"{path}: column '{missing[0]}' is missing",
+                                    "give a vms.csv of SkyPilot's catalogue")
             found = _cheapest(path, cloud, region, checked, table, set(only))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TailraceError(f"{path}: cannot be read: {error}", "give a vms.csv of SkyPilot's catalogue") from None

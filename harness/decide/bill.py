@@ -1,0 +1,145 @@
+"""What a demand costs with a setup: replicas hour by hour, money, idle share, minutes that break the promise."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from harness.analyse.model import Interval
+from harness.decide.cost import SECONDS_PER_HOUR, per_million_usd
+from harness.decide.demand import Curve, Rates
+from harness.decide.fleet import Fleet, Replicas, plan
+
+HOURS_PER_MONTH = 730.0  # a twelfth of a year of 8 760 hours, as clouds bill it
+UNKNOWN = Interval(math.nan, math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One replica of a setup at a price.
+
+    `rate` is what it carries within the promise, in requests a second; `each_rate` the same from every repetition
+    that measured it (paired across setups by place; empty where one search gave the interval). `p99_ms` is the latency
+    measured at `p99_at` requests a second (NaN where none was). `speed` multiplies the rate: a stated assumption about
+    hardware that was not measured. `run_ids` are the evidence.
+    """
+
+    setup: str
+    workload: str
+    rate: Interval
+    hourly_usd: float
+    instance: str
+    price_words: str
+    source: str
+    run_ids: tuple[str, ...] = ()
+    each_rate: tuple[float, ...] = ()
+    p99_ms: Interval = UNKNOWN
+    p99_at: float = math.nan
+    speed: float = 1.0
+    seconds_each: float = math.nan
+    facts: dict[str, bool | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bill:
+    """An offer at a demand. Money in USD; a month has 730 hours.
+
+    `hourly_replicas` are paid replicas, one figure an hour of the demand's stretch. `monthly_usd` and
+    `per_million_good_usd` have the interval that the capacity's interval implies. `idle_share` is the paid capacity
+    that no request used; `broken_minutes` are minutes a month that break the promise. `peak_per_million_usd` is price ÷
+    capacity, what calculators print: it leaves out idle hours, spare replicas and whole instances.
+    """
+
+    offer: Offer
+    demand: str
+    fleet: Fleet
+    hourly_replicas: tuple[float, ...]
+    monthly_usd: Interval
+    per_million_good_usd: Interval
+    good_per_month: float
+    idle_share: float
+    broken_minutes: float
+    peak_per_million_usd: float
+    assumptions: tuple[str, ...]
+
+
+def bill(offer: Offer, demand: Curve, fleet: Fleet) -> Bill:
+    """The bill of one offer."""
+    rate = offer.rate.value * offer.speed
+    replicas = plan(demand.rate, rate, fleet)
+    late = late_share(demand.rate, replicas, rate)
+    good_per_s = float(np.mean(demand.rate * (1 - late)))
+    paid_hourly = float(replicas.paid.mean()) * offer.hourly_usd
+    monthly = Interval(paid_hourly * HOURS_PER_MONTH, *_ends(offer, demand, fleet))
+    million = per_million_usd(paid_hourly, good_per_s)
+    share = million / monthly.value if monthly.value else math.nan
+    capacity = float(replicas.paid.mean()) * rate
+    return Bill(
+        offer, demand.name, fleet, _by_hour(replicas), monthly,
+        Interval(million, monthly.low * share, monthly.high * share),
+        good_per_s * SECONDS_PER_HOUR * HOURS_PER_MONTH,
+        idle_share=max(0.0, 1 - demand.mean / capacity) if capacity else math.nan,
+        broken_minutes=float(late.mean()) * HOURS_PER_MONTH * 60,
+        peak_per_million_usd=per_million_usd(offer.hourly_usd, rate),
+        assumptions=_assumptions(offer, demand, fleet),
+    )
+
+
+def monthly_usd(rates: Rates, per_replica: float, hourly_usd: float, fleet: Fleet) -> float:
+    """USD a month for a demand in requests a second by the minute, where one replica carries `per_replica`."""
+    return float(plan(rates, per_replica, fleet).paid.mean()) * hourly_usd * HOURS_PER_MONTH
+
+
+def late_share(rates: Rates, replicas: Replicas, per_replica: float) -> Rates:
+    """Share (0–1) of each minute in which requests come faster than they can be served in time, or wait behind those
+    that did: a fluid queue that loses nothing, over a stretch that repeats (Newell 1982, ch. 2)."""
+    carried = replicas.serving * per_replica
+    excess = np.tile((rates - carried) * 60, 2)
+    reached = np.cumsum(excess)
+    backlog = reached - np.minimum(np.minimum.accumulate(reached), 0)
+    before = np.concatenate([[0.0], backlog[:-1]])[len(rates):]
+    room = (carried - rates) * 60
+    with np.errstate(divide="ignore", invalid="ignore"):
+        drained = np.where(before > 0, before / np.where(room > 0, room, np.nan), 0.0)
+    return np.where(rates > carried * (1 + 1e-9), 1.0, np.minimum(np.nan_to_num(drained, nan=1.0), 1.0))
+
+
+def each_monthly_usd(offer: Offer, demand: Curve, fleet: Fleet) -> tuple[float, ...]:
+    """The month's price as every repetition that measured the capacity has it."""
+    return tuple(monthly_usd(demand.rate, rate * offer.speed, offer.hourly_usd, fleet) for rate in offer.each_rate)
+
+
+def cheapest_first(bills: Sequence[Bill]) -> list[Bill]:
+    """The bills by cost per million good requests, then by name."""
+    return sorted(bills, key=lambda each: (each.per_million_good_usd.value, each.offer.setup))
+
+
+def _ends(offer: Offer, demand: Curve, fleet: Fleet) -> tuple[float, float]:
+    """The month's price at either end of the capacity's interval, the lower price first."""
+    def at(rate: float) -> float:
+        return math.nan if math.isnan(rate) else monthly_usd(demand.rate, rate * offer.speed, offer.hourly_usd, fleet)
+    return at(offer.rate.high), at(offer.rate.low)
+
+
+def _by_hour(replicas: Replicas) -> tuple[float, ...]:
+    starts = np.arange(0, len(replicas.paid), 60)
+    counts = np.add.reduceat(replicas.paid, starts) / np.diff(np.append(starts, len(replicas.paid)))
+    return tuple(float(each) for each in counts)
+
+
+def _assumptions(offer: Offer, demand: Curve, fleet: Fleet) -> tuple[str, ...]:
+    said = [f"Demand {demand.name}: {demand.title} (mean {demand.mean:.4g}/s, busiest minute {demand.peak:.4g}/s), "
+            f"again and again for {HOURS_PER_MONTH:g} hours.",
+            f"Replicas: {fleet.words}",
+            f"One replica of {offer.setup} carries {offer.rate.value:.4g} requests/s within the promise "
+            f"({offer.source}).",
+            f"${offer.hourly_usd:g} an hour for {offer.instance} ({offer.price_words}).",
+            "Requests spread evenly over replicas; when too few serve, nothing is refused and the queue is worked off.",
+            "Every request of a minute that keeps the promise counts as good.",
+            "Disk, traffic, load balancer, people and discounts are not counted."]
+    if offer.speed == 1:
+        said.append("The priced machine is taken to be as fast as the measured one.")
+    else:
+        said.append(f"ASSUMED, not measured: the priced machine carries {offer.speed:g} times the measured rate.")
+    return tuple(said)
