@@ -132,3 +132,51 @@ def verify(
     from harness.cli import look
 
     raise typer.Exit(look.verify(run, results, json))
+
+
+Slo = Annotated[list[str], typer.Option(help="A clause of the promise, for example 'p(99)<100ms'; repeatable.")]
+Demands = Annotated[str, typer.Option(help="A name in demands/, a .toml or .csv file, or requests per second.")]
+Fleets = Annotated[str, typer.Option(help="How replicas are kept, for example policy=reactive,spare=1,zones=3.")]
+Instances = Annotated[Names, typer.Option("--instance", help="SETUP=INSTANCE of the price list; repeatable.")]
+Speeds = Annotated[Names, typer.Option(help="SETUP=FACTOR: how fast its instance is ASSUMED to be, against here.")]
+Carries = Annotated[Names, typer.Option(help="SETUP=REQ/S that one replica carries, instead of what was measured.")]
+PriceList = Annotated[Path | None, typer.Option("--price-list", help="A TOML of prices/ instead of the newest one.")]
+
+
+@app.command()
+def bill(
+    workload: Annotated[str, typer.Option(help="The workload that is served.")],
+    slo: Slo,
+    demand: Demands,
+    setup: Annotated[Names, typer.Option(help="Setups, comma-separated or repeated; all that were measured.")] = None,
+    fleet: Fleets = "",
+    results: Results = Path("results"),
+    price: Prices = None,
+    instance: Instances = None,
+    speed: Speeds = None,
+    carries: Carries = None,
+    price_list: PriceList = None,
+    json: Json = False,
+) -> None:
+    """What a demand costs with each setup: replicas by the hour, cost per million good requests, break-even loads."""
+    from harness.cli import bill as bills
+    from harness.cli.ask import names
+
+    raise typer.Exit(bills.bill(bills.Question(
+        workload, slo, demand, names(setup), fleet, results, price or [], instance or [], speed or [], carries or [],
+        price_list), json))
+
+
+@app.command()
+def prices(
+    skypilot: Annotated[Path, typer.Argument(help="A vms.csv of SkyPilot's catalogue.")],
+    cloud: Annotated[str, typer.Option(help="Whose prices these are: aws, gcp, azure …")],
+    region: Annotated[str, typer.Option(help="The region to take.")],
+    only: Annotated[Names, typer.Option(help="These instance types alone, comma-separated.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; standard output where none is given.")] = None,
+) -> None:
+    """Turn SkyPilot's catalogue into a price list (unverified, dated today)."""
+    from harness.cli import bill as bills
+    from harness.cli.ask import names
+
+    bills.import_prices(skypilot, cloud, region, names(only), out)

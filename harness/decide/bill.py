@@ -1,12 +1,12 @@
 """What a demand costs with a setup: replicas hour by hour, money, idle share, minutes that break the promise."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.analyse.model import Interval
+from harness.analyse.model import Interval, Verdict
 from harness.decide.cost import SECONDS_PER_HOUR, per_million_usd
 from harness.decide.demand import Curve, Rates
 from harness.decide.fleet import Fleet, Replicas, plan
@@ -19,10 +19,11 @@ UNKNOWN = Interval(math.nan, math.nan, math.nan)
 class Offer:
     """One replica of a setup at a price.
 
-    `rate` is what it carries within the promise, in requests a second; `each_rate` the same from every repetition
-    that measured it (paired across setups by place; empty where one search gave the interval). `p99_ms` is the latency
-    measured at `p99_at` requests a second (NaN where none was). `speed` multiplies the rate: a stated assumption about
-    hardware that was not measured. `run_ids` are the evidence.
+    `rate` is what it carries within the promise, in requests a second; `each_rate` the same by repetition (paired
+    across setups by its number; empty where one search gave the interval). `p99_ms` is the latency
+    measured at `p99_at` requests a second (NaN where none was), `verdict` the promise's there.
+    `speed` multiplies the rate: a stated assumption about hardware that was not measured. `run_ids` are the evidence,
+    each run `seconds_each` long.
     """
 
     setup: str
@@ -33,10 +34,11 @@ class Offer:
     price_words: str
     source: str
     run_ids: tuple[str, ...] = ()
-    each_rate: tuple[float, ...] = ()
+    each_rate: Mapping[int, float] = field(default_factory=dict)
     p99_ms: Interval = UNKNOWN
     p99_at: float = math.nan
     speed: float = 1.0
+    verdict: Verdict = "inconclusive"
     seconds_each: float = math.nan
     facts: dict[str, bool | str] = field(default_factory=dict)
 
@@ -105,9 +107,10 @@ def late_share(rates: Rates, replicas: Replicas, per_replica: float) -> Rates:
     return np.where(rates > carried * (1 + 1e-9), 1.0, np.minimum(np.nan_to_num(drained, nan=1.0), 1.0))
 
 
-def each_monthly_usd(offer: Offer, demand: Curve, fleet: Fleet) -> tuple[float, ...]:
-    """The month's price as every repetition that measured the capacity has it."""
-    return tuple(monthly_usd(demand.rate, rate * offer.speed, offer.hourly_usd, fleet) for rate in offer.each_rate)
+def each_monthly_usd(offer: Offer, demand: Curve, fleet: Fleet) -> dict[int, float]:
+    """The month's price as each repetition that measured the capacity has it."""
+    return {number: monthly_usd(demand.rate, rate * offer.speed, offer.hourly_usd, fleet)
+            for number, rate in offer.each_rate.items()}
 
 
 def cheapest_first(bills: Sequence[Bill]) -> list[Bill]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.ndimage import maximum_filter1d, minimum_filter1d
+from scipy.special import ndtri
 
 from harness.catalog.toml import Noun, validate
 from harness.decide.demand import Rates
@@ -86,17 +87,24 @@ def needed(rates: Rates, per_replica: float, fleet: Fleet) -> Counts:
 
 def plan(rates: Rates, per_replica: float, fleet: Fleet) -> Replicas:
     """Replicas for each minute of a stretch that repeats."""
-    want = needed(rates, per_replica, fleet)
     cold = math.ceil(fleet.cold_start_s / 60)
+    if fleet.policy == "reactive":
+        seen = np.roll(needed(_counted(rates, fleet), per_replica, fleet), max(1, math.ceil(fleet.delay_s / 60)))
+        paid = _most_behind(seen, fleet.cooldown_min)
+        return Replicas(paid, _least_behind(paid, cold + 1))
+    want = needed(rates, per_replica, fleet)
     if fleet.policy == "fixed":
         paid = np.full(len(want), want.max())
         return Replicas(paid, paid)
-    if fleet.policy == "schedule":
-        serving = _by_hour(want)
-        return Replicas(_most_ahead(serving, cold), serving)
-    seen = np.roll(want, max(1, math.ceil(fleet.delay_s / 60)))
-    paid = _most_behind(seen, fleet.cooldown_min)
-    return Replicas(paid, _least_behind(paid, cold + 1))
+    serving = _by_hour(want)
+    return Replicas(_most_ahead(serving, cold), serving)
+
+
+def _counted(rates: Rates, fleet: Fleet) -> Rates:
+    """The most that is counted in as many minutes as a controller remembers: a minute's count is Poisson, and the
+    expected greatest of n normal figures is at the quantile (n − 0.375)/(n + 0.25) (Blom 1958)."""
+    n = fleet.cooldown_min
+    return rates + float(ndtri((n - 0.375) / (n + 0.25))) * np.sqrt(rates / 60)
 
 
 def _by_hour(want: Counts) -> Counts:

@@ -50,16 +50,16 @@ def report(options: Options, out: Path) -> Analysis:
 
 def summary(analysis: Analysis) -> dict[str, Any]:
     """The analysis as plain values for JSON: stable keys, figures that JSON has no word for as null."""
-    return {"schema": SUMMARY_SCHEMA, **_plain(analysis)}
+    return {"schema": SUMMARY_SCHEMA, **plain(analysis)}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return {name: _plain(inner) for name, inner in vars(value).items()}
+        return {name: plain(inner) for name, inner in vars(value).items()}
     if isinstance(value, dict):
-        return {str(name): _plain(inner) for name, inner in value.items()}
+        return {str(name): plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
