@@ -41,14 +41,16 @@ def prepare(
 
 @app.command()
 def check(
-    setup: Annotated[str, typer.Argument(help="The setup to prove.")],
-    workload: Annotated[str, typer.Option(help="The workload it serves meanwhile.")] = "fraud",
+    setup: Annotated[Names, typer.Argument(help="The setups to prove; every one when none is named.")] = None,
+    workload: Annotated[Names, typer.Option(help="What it serves meanwhile (default fraud).")] = None,
+    results: Results = Path("results"),
     json: Json = False,
 ) -> None:
-    """Start a setup and prove its contract, point by point; exits 99 when a point fails."""
+    """Start setups and prove their contract, point by point; exits 99 when a point fails."""
     from harness.cli import prove
+    from harness.cli.ask import names
 
-    raise typer.Exit(prove.check(setup, workload, json))
+    raise typer.Exit(prove.check(names(setup), names(workload) or ["fraud"], results, json))
 
 
 @app.command()

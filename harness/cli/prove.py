@@ -1,31 +1,63 @@
-"""`tailrace check`: a setup's contract, point by point."""
+"""`tailrace check`: the contracts of setups, point by point, stored for the report."""
 
 from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from harness.catalog.discover import cache_folder, find_catalog
+from harness.catalog.setup import Setup
+from harness.catalog.workload import Workload
 from harness.cli.show import dump, screen
 from harness.errors import Exit
+from harness.record.conformance import Conformance, read_answers, write_conformance
+from harness.record.write import write_machine
 from harness.run.conformance import check as prove
 from harness.run.locks import only_harness
+from harness.run.machine import Machine, this_machine
+from harness.run.provenance import nouns
+
+_TONES = {"passed": "green", "failed": "red"}
 
 
-def check(name: str, workload: str, as_json: bool) -> int:
-    """The points of a setup's contract; 99 when one fails."""
+def check(names: list[str], workloads: list[str], results: Path, as_json: bool) -> int:
+    """Checks each setup (every one where none is named) with each workload and stores what was seen; 99 when a point
+    fails."""
     found = find_catalog()
-    subject, served = found.setup(name), found.workload(workload)
-    log = screen(stderr=as_json)
+    setups = [found.setup(name) for name in names or found.setup_names()]
+    served = [found.workload(name) for name in workloads]
+    machine, checks = this_machine(), []
     with only_harness(cache_folder()):
-        points = prove(subject, served, lambda line: log.print(f"  {line}", markup=False, highlight=False))
+        write_machine(results, machine.id, machine.facts)
+        for workload in served:
+            for setup in setups:
+                checks.append(_check(setup, workload, machine, results, as_json))
+                if not as_json:
+                    _show(checks[-1])
     if as_json:
-        dump({"setup": name, "workload": workload, "points": [asdict(point) for point in points]})
-    else:
-        table = Table(title=f"{name} serving {workload}", title_justify="left", box=None, padding=(0, 2))
-        for head in ("point", "", "what was seen"):
-            table.add_column(head)
-        for point in points:
-            tone = {"passed": "green", "failed": "red"}.get(point.verdict, "dim")
-            table.add_row(point.code, f"[{tone}]{point.verdict}[/]", point.message)
-        screen().print(table)
-    return Exit.BROKEN_PROMISE if any(point.verdict == "failed" for point in points) else Exit.OK
+        dump([asdict(each) for each in checks])
+    return Exit.BROKEN_PROMISE if any(each.failed for each in checks) else Exit.OK
+
+
+def _check(setup: Setup, workload: Workload, machine: Machine, results: Path, as_json: bool) -> Conformance:
+    log = screen(stderr=as_json)
+    folder = results / machine.id
+    hashes = nouns(setup, workload)
+    findings = prove(setup, workload, lambda line: log.print(f"  {line}", markup=False, highlight=False),
+                     read_answers(folder, workload.name, hashes["workload"]))
+    checked = Conformance(setup.name, workload.name, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), hashes,
+                          findings.points, findings.versions)
+    write_conformance(folder, checked, findings.answers)
+    return checked
+
+
+def _show(checked: Conformance) -> None:
+    table = Table(title=f"{checked.setup} serving {checked.workload}", title_justify="left", box=None, padding=(0, 2))
+    for head in ("point", "", "what was seen"):
+        table.add_column(head)
+    for point in checked.points:
+        tone = _TONES.get(point.verdict, "dim")
+        table.add_row(point.code, f"[{tone}]{point.verdict}[/]", escape(point.message))
+    screen().print(table)

@@ -12,7 +12,9 @@ LOAD_LOG = "load.log"
 METRICS = "metrics.txt"
 RUN = "run.json"
 MACHINE = "machine.json"
-CAPACITY = "capacity"  # a folder beside the runs, not one of them
+CAPACITY = "capacity"  # folders beside the runs, not ones of them
+CONFORMANCE = "conformance"
+PROFILES = "profiles"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -32,4 +34,4 @@ def run_folders(results: Path) -> list[Path]:
         return [results]
     machines = [results] if (results / MACHINE).is_file() else [path.parent for path in results.glob(f"*/{MACHINE}")]
     return sorted((run for machine in machines for run in machine.iterdir()
-                  if run.is_dir() and run.name != CAPACITY), key=lambda run: run.name)
+                   if run.is_dir() and run.name not in (CAPACITY, CONFORMANCE, PROFILES)), key=lambda run: run.name)

@@ -102,7 +102,7 @@ class RunWriter:
     def finish(self, meta: RunMeta) -> StoredRun:
         """Seals the folder: sums over every file, then run.json by rename. Nothing may change in it afterwards."""
         meta = replace(meta, files={path.name: file_sum(path) for path in sorted(self.folder.iterdir())})
-        _write_json(self.folder / layout.RUN, asdict(meta))
+        write_json(self.folder / layout.RUN, asdict(meta))
         return StoredRun(self.folder, meta)
 
 
@@ -112,7 +112,7 @@ def write_machine(results: Path, machine_id: str, facts: Mapping[str, Any]) -> N
     with _telling(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            _write_json(path, dict(facts))
+            write_json(path, dict(facts))
 
 
 def file_sum(path: Path) -> str:
@@ -146,7 +146,8 @@ def _full(folder: Path, error: OSError) -> TailraceError:
                          "free some space and run again with --resume")
 
 
-def _write_json(path: Path, table: dict[str, Any]) -> None:
+def write_json(path: Path, table: dict[str, Any]) -> None:
+    """The table as JSON at `path`, whole or not at all: written beside, then renamed. Raises OSError."""
     text = json.dumps(_plain(table), indent=1, ensure_ascii=False, allow_nan=False)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

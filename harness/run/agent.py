@@ -90,6 +90,11 @@ class Agent:
         """For each (index into the golden answers, answer's body): "" when it is the golden one, else why not."""
         return self._reasons("same", answers)
 
+    def alike(self, pairs: Sequence[tuple[bytes, bytes]]) -> list[str]:
+        """For each (answer's body, another answer's to the same item): "" when they are the same, else why not."""
+        encoded = [[base64.b64encode(answer).decode() for answer in pair] for pair in pairs]
+        return [str(reason) for reason in self._ask("alike", pairs=encoded)]
+
     def golden(self) -> list[tuple[bytes, Any]]:
         """(request body, golden answer as JSON value) of golden.json, in its order."""
         return [(base64.b64decode(body), answer) for body, answer in self._ask("golden")]

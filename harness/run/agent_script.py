@@ -75,6 +75,10 @@ class Workload:
     def same(self, answers: list[tuple[int, str]]) -> list[str]:
         return [str(self.stream.same(base64.b64decode(answer), self.pairs[index][1])) for index, answer in answers]
 
+    def alike(self, pairs: list[tuple[str, str]]) -> list[str]:
+        return [str(self.stream.same(base64.b64decode(one), json.loads(base64.b64decode(other))))
+                for one, other in pairs]
+
     def prove(self) -> list[str]:
         """Compares the model's own answers with the golden ones: each alone, and all in one batch."""
         items = [self.served.decode(body) for body, _ in self.pairs]

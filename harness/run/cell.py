@@ -34,6 +34,8 @@ from harness.run.ready import PortTakenError, answer_golden, await_ready, ended_
 from harness.run.repeats import repeats
 from harness.run.sockets import free_port
 from harness.run.specs import Spec, at_port, expected_requests, load_specs
+from harness.run.upkeep import processes
+from harness.run.warden import descendants
 from harness.run.wire import judged
 
 JUDGED_RIGHT, JUDGED_WRONG = 1, 2
@@ -191,6 +193,7 @@ def _load(run: Run, server: Server, generators: Generators, scratch: Path) -> No
             if why:
                 server.stop()
                 outcome.end("failed", why + last_line(log))
+            outcome.facts["processes"] = processes(descendants(server.warden_pid))
         except KeyboardInterrupt:
             outcome.interrupted = True
             raise

@@ -1,103 +1,129 @@
 """Does a setup keep its contract? Starts it for real, and asks one question after another."""
 
-import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
 
 from harness.catalog.setup import Setup
 from harness.catalog.workload import Workload
 from harness.errors import RunFailedError
 from harness.plan.expand import resolve_knobs
+from harness.record.conformance import Point
+from harness.run import points_answers, points_refusals
 from harness.run.agent import Agent
 from harness.run.cores import split
 from harness.run.environments import environment
-from harness.run.exchange import FAILURES, Reply, exchange
+from harness.run.exchange import FAILURES
 from harness.run.launch import Place, scratch_folder, server_command
 from harness.run.machine import lacking
+from harness.run.points_load import (
+    LOAD_S,
+    SMALL_QUEUE,
+    Held,
+    Load,
+    full_queue,
+    health_under_load,
+    held,
+    nothing_left,
+)
 from harness.run.prepare import prepare
 from harness.run.process import Server, Stopped
-from harness.run.ready import answer_golden, await_ready, last_line
-from harness.run.sockets import free_port, is_taken, listeners
-from harness.run.unary import call, channel
-from harness.run.warden import descendants
-from harness.run.wire import Wire
+from harness.run.provenance import packages
+from harness.run.ready import await_ready
+from harness.run.sockets import free_port
+from harness.run.subject import Subject
+from harness.run.upkeep import engine_versions
 
-CONCURRENCY = 32
-DISTINCT = 128
-HUGE_BYTES = 10_000_000
-BAD_BODIES = {"malformed": b"{\x00", "empty": b"", "wrong type": b'[["not", "an", "item"]]',
-              "huge": b"x" * HUGE_BYTES}
-_ANSWER_S = 30.0
-_LOAD_S = 0.7
-_ARRIVED_S = 0.02
-_RETRY_S = 0.02
+QUEUE = "queue"  # the knob of a setup that bounds what may wait
+Say = Callable[[str], None]
+_QUESTIONS = {**points_answers.QUESTIONS, **points_refusals.QUESTIONS, "health-under-load": health_under_load}
 
 
 @dataclass(frozen=True)
-class Point:
-    """One clause of the contract. `code` is stable; `message` says what was seen."""
+class Findings:
+    """What became of every clause, in the order asked (those after a server that did not start are missing), the
+    answers to the workload's distinct items, for the setups checked after it, and versions of what ran."""
 
-    code: str
-    verdict: Literal["passed", "failed", "skipped"]
-    message: str
+    points: tuple[Point, ...]
+    answers: tuple[bytes, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A running server and what its answers are judged by."""
+class _Bench:
+    """What both servers of a check are started with."""
 
     setup: Setup
-    server: Server
-    port: int
+    workload: Workload
     agent: Agent
-    scratch: Path
-
-    @property
-    def wire(self) -> Wire:
-        """How the server is spoken to."""
-        return Wire(self.setup, self.port, self.agent.content_type())
-
-    def predict(self, body: bytes) -> Reply:
-        """One request on its own connection. Raises one of FAILURES."""
-        return self.wire.predict(body, _ANSWER_S)
+    python: Path
+    model_dir: Path
 
 
-def check(setup: Setup, workload: Workload, say: Callable[[str], None] = lambda _: None) -> list[Point]:
-    """What became of every clause, in the order asked; those after a server that did not start are missing.
+def check(setup: Setup, workload: Workload, say: Say = lambda _: None,
+          others: Mapping[str, list[bytes]] | None = None) -> Findings:
+    """`others` maps setups to their answers to the same distinct items.
 
     Raises TailraceError when the environment or the workload cannot be made.
     """
     limit = setup.limits.get(workload.name)
     lacks = lacking(setup.needs.model_dump(), setup.folder)
     if limit or lacks:
-        return [Point("needs", "skipped", limit or lacks)]
-    cores = split()
-    knobs = resolve_knobs(setup, {}, len(cores.server))
-    setup = setup.with_knobs(knobs)
+        return Findings((Point("needs", "skipped", limit or lacks),))
     with ExitStack() as stack:
         prepared = prepare(workload, say)
         agent = stack.enter_context(Agent(workload, prepared, environment([workload.lock], say)))
-        python = environment([workload.lock, setup.lock], say).python
+        own = environment([workload.lock, setup.lock], say)
+        bench = _Bench(setup, workload, agent, own.python, prepared.folder)
+        points, answers = _first_server(bench, say, dict(others or {}))
+        if QUEUE in setup.knobs and points[0].verdict == "passed":
+            say(f"{setup.name}: overload")
+            points.append(_small_queue(bench))
+    return Findings(tuple(points), tuple(answers), engine_versions(setup, packages(own.folder)))
+
+
+def _first_server(bench: _Bench, say: Say, others: dict[str, list[bytes]]) -> tuple[list[Point], list[bytes]]:
+    name = bench.setup.name
+    begun = time.monotonic()
+    with _started(bench, {}) as (subject, place):
+        points = [_asked("ready", lambda: points_answers.ready(subject, place.log, lambda: time.monotonic() - begun))]
+        if points[0].verdict != "passed":
+            return points, []
+        for code, question in _QUESTIONS.items():
+            say(f"{name}: {code}")
+            points.append(_asked(code, lambda question=question: question(subject)))  # type: ignore[misc]
+        points.append(_alike(subject, {other: theirs for other, theirs in others.items() if other != name}))
+        if QUEUE not in bench.setup.knobs:
+            points.append(_asked("overload", lambda: full_queue(subject, bounded=False)))
+        say(f"{name}: the end, under load")
+        points += _ending(subject, place)
+        return points, list(subject.answers)
+
+
+@contextmanager
+def _started(bench: _Bench, knobs: Mapping[str, int]) -> Iterator[tuple[Subject, Place]]:
+    cores = split()
+    with ExitStack() as stack:
         scratch = stack.enter_context(scratch_folder())
-        place = Place(python, prepared.folder, scratch, scratch / "server.log", cores.server)
+        place = Place(bench.python, bench.model_dir, scratch, scratch / "server.log", cores.server)
         port = free_port()
-        command = server_command(setup, workload, knobs, place, port)
+        resolved = resolve_knobs(bench.setup, knobs, len(cores.server))
+        command = server_command(bench.setup, bench.workload, resolved, place, port)
         server = stack.enter_context(Server(command))
-        subject = Subject(setup, server, port, agent, scratch)
-        points = [_asked("ready", lambda: _ready(subject, place.log))]
-        if points[0].verdict == "passed":
-            for code, question in _QUESTIONS.items():
-                say(f"{setup.name}: {code}")
-                points.append(_asked(code, lambda question=question: question(subject)))  # type: ignore[misc]
-            points += _ending(subject, place)
-    return points
+        yield Subject(bench.setup, server, port, bench.agent, scratch, bench.agent.content_type(),
+                      bench.agent.golden()), place
+
+
+def _small_queue(bench: _Bench) -> Point:
+    """Whether a second server, with a small queue, refuses what does not fit."""
+    def question() -> str:
+        with _started(bench, {QUEUE: SMALL_QUEUE}) as (subject, place):
+            await_ready(subject.server, subject.setup, subject.port, place.log)
+            return full_queue(subject, bounded=True)
+
+    return _asked("overload", question)
 
 
 def _asked(code: str, question: Callable[[], str]) -> Point:
@@ -110,177 +136,31 @@ def _asked(code: str, question: Callable[[], str]) -> Point:
         return Point(code, "failed", f"the exchange ended with {str(error) or type(error).__name__}")
 
 
-def _ready(subject: Subject, log: Path) -> str:
-    began = time.monotonic()
-    await_ready(subject.server, subject.setup, subject.port, log)
-    body, _ = subject.agent.golden()[0]
-    reply = subject.predict(body)
-    if reply.status != 200:
-        raise RunFailedError(f"said ready, and answered the first prediction with {reply.status}{last_line(log)}")
-    return f"ready after {time.monotonic() - began:.1f} s, and so it was"
-
-
-def _golden(subject: Subject) -> str:
-    answer_golden(subject.setup, subject.port, subject.agent, _ANSWER_S)
-    return f"{len(subject.agent.golden())} golden requests answered rightly"
-
-
-def _golden_together(subject: Subject) -> str:
-    """Each golden request several times, 32 at a time."""
-    golden = subject.agent.golden()
-    numbers = [k % len(golden) for k in range(max(CONCURRENCY * 2, len(golden)))]
-    answers = _together(subject, [golden[number][0] for number in numbers])
-    _all_right(subject.agent.same(list(zip(numbers, answers, strict=True))), "golden answers")
-    return f"{len(answers)} golden requests, {CONCURRENCY} at a time, answered rightly"
-
-
-def _order(subject: Subject) -> str:
-    """Distinct items at the same time: each must get its own answer."""
-    prefix = subject.scratch / "distinct"
-    subject.agent.payload_files(1, "default", DISTINCT, prefix)
-    offsets = np.load(f"{prefix}.offsets.npy", allow_pickle=False).tolist()
-    data = Path(f"{prefix}.bin").read_bytes()
-    answers = _together(subject, [data[offsets[k]:offsets[k + 1]] for k in range(DISTINCT)])
-    _all_right(subject.agent.judge(prefix, list(enumerate(answers))), "answers to distinct items")
-    return f"{DISTINCT} distinct items, {CONCURRENCY} at a time, each got its own answer"
-
-
-def _bad_body(kind: str) -> Callable[[Subject], str]:
-    def question(subject: Subject) -> str:
-        reply = subject.predict(BAD_BODIES[kind])
-        if not 400 <= reply.status < 500:
-            raise RunFailedError(f"a body that is {kind} got {reply.status} instead of a 4xx")
-        if not reply.body.strip():
-            raise RunFailedError(f"a body that is {kind} got {reply.status} without a message")
-        health = subject.wire.ready(_ANSWER_S)
-        again = subject.predict(subject.agent.golden()[0][0])
-        if (health.status, again.status) != (200, 200):
-            raise RunFailedError(f"after a body that is {kind}, ready is {health.status}, a prediction {again.status}")
-        return f"{reply.status}, and it stays healthy"
-
-    return question
-
-
-def _unknown_route(subject: Subject) -> str:
-    if subject.setup.codec.transport == "grpc":
-        return _unknown_method(subject)
-    reply = exchange(subject.port, "/no-such-route")
-    if reply.status != 404:
-        raise RunFailedError(f"GET /no-such-route got {reply.status} instead of 404")
-    return "404"
-
-
-def _unknown_method(subject: Subject) -> str:
-    with channel(subject.port) as opened:
-        reply = call(opened, "/no.such.Service/Method", b"", _ANSWER_S)
-    if reply.status != 404:
-        raise RunFailedError(f"an unknown method got {reply.status} instead of UNIMPLEMENTED")
-    return "UNIMPLEMENTED"
-
-
-def _loopback(subject: Subject) -> str:
-    found = listeners(descendants(subject.server.warden_pid))
-    reachable = sorted({f"{each.address}:{each.port}" for each in found if not each.is_local})
-    if reachable:
-        raise RunFailedError(f"listens where the network can reach it: {', '.join(reachable)}", "bind to {host}")
-    return f"listens only on loopback ({len({each.port for each in found})} ports)"
-
-
-_QUESTIONS: dict[str, Callable[[Subject], str]] = {
-    "golden": _golden, "golden-together": _golden_together, "order": _order,
-    **{f"bad-body-{kind.replace(' ', '-')}": _bad_body(kind) for kind in BAD_BODIES},
-    "unknown-route": _unknown_route, "loopback": _loopback,
-}
+def _alike(subject: Subject, others: dict[str, list[bytes]]) -> Point:
+    if not others or not subject.answers:
+        why = "no other setup was checked here with this workload" if subject.answers else "the items got no answers"
+        return Point("same-answers", "skipped", why)
+    return _asked("same-answers", lambda: points_answers.alike(subject, others))
 
 
 def _ending(subject: Subject, place: Place) -> list[Point]:
     """SIGTERM under load, and what is left after it."""
-    with _Load(subject) as load:
-        time.sleep(_LOAD_S)
+    with Load(subject) as load:
+        time.sleep(LOAD_S)
+        before = held(subject)
         begun = time.monotonic()
         stopped = subject.server.stop()
-    return [_asked("drain", lambda: load.verdict(begun)), _asked("stop", lambda: _stopped(subject.setup, stopped)),
-            _asked("nothing-left", lambda: _nothing_left(subject, place, stopped))]
+    limit_s = subject.setup.stop_timeout_s
+    return [_asked("drain", lambda: load.verdict(begun, limit_s)), _asked("stop", lambda: _stopped(limit_s, stopped)),
+            _asked("nothing-left", lambda: _left(place, stopped, before))]
 
 
-class _Load:
-    """Half as many clients as CONCURRENCY, each sending golden requests on its own connection until it is told that
-    the server is gone."""
-
-    def __init__(self, subject: Subject) -> None:
-        self._subject = subject
-        self._body = subject.agent.golden()[0][0]
-        self._wire = subject.wire
-        self._over = threading.Event()
-        self._ended: list[tuple[float, str]] = []
-        self._threads = [threading.Thread(target=self._repeat, daemon=True) for _ in range(CONCURRENCY // 2)]
-
-    def __enter__(self) -> "_Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join(_ANSWER_S)
-
-    def verdict(self, stop_begun_s: float) -> str:
-        """Raises RunFailedError unless every request that was surely with the server at SIGTERM got an answer."""
-        flying = [how for sent_s, how in self._ended if sent_s < stop_begun_s - _ARRIVED_S]
-        lost = [how for how in flying if how]
-        if any(thread.is_alive() for thread in self._threads):
-            raise RunFailedError("some requests hang although the server has ended")
-        if lost:
-            raise RunFailedError(f"{len(lost)} of the requests in flight at SIGTERM got no answer: {lost[0]}",
-                                 "stop accepting, answer what was accepted, then end")
-        return f"{len(flying)} requests before SIGTERM, all answered"
-
-    def _repeat(self) -> None:
-        with self._wire.connected(_ANSWER_S) as ask:
-            while not self._over.is_set():
-                sent_s, how = time.monotonic(), ""
-                try:
-                    ask(self._body)
-                except FAILURES as error:
-                    how = str(error) or type(error).__name__
-                    self._over.wait(_RETRY_S)
-                self._ended.append((sent_s, how))
-
-
-def _stopped(setup: Setup, stopped: Stopped) -> str:
+def _stopped(limit_s: float, stopped: Stopped) -> str:
     if stopped.killed or stopped.survived:
-        raise RunFailedError(f"had to be killed {setup.stop_timeout_s:g} s after SIGTERM: "
+        raise RunFailedError(f"had to be killed {limit_s:g} s after SIGTERM: "
                              f"{', '.join(stopped.killed + stopped.survived)}", "end on SIGTERM, with all children")
     return f"ended {stopped.seconds:.1f} s after SIGTERM"
 
 
-def _nothing_left(subject: Subject, place: Place, stopped: Stopped) -> str:
-    files = sorted(str(path.relative_to(place.temporary)) for path in place.temporary.rglob("*") if path.is_file()
-                   or path.is_socket())
-    left = [f"process {name}" for name in stopped.left] + [f"file {name}" for name in files]
-    left += [f"port {subject.port}"] if is_taken(subject.port) else []
-    if left:
-        raise RunFailedError(f"left behind: {', '.join(left[:5])}", "clean up before the first process ends")
-    return "no process, no socket, no temporary file"
-
-
-def _together(subject: Subject, bodies: Sequence[bytes]) -> list[bytes]:
-    """The answers' bodies in the order of the requests. Raises RunFailedError for one that is not 200."""
-    wire = subject.wire
-
-    def ask(body: bytes) -> Reply:
-        return wire.predict(body, _ANSWER_S)
-
-    with ThreadPoolExecutor(CONCURRENCY) as pool:
-        replies = list(pool.map(ask, bodies))
-    bad = [reply for reply in replies if reply.status != 200]
-    if bad:
-        raise RunFailedError(f"{len(bad)} of {len(replies)} requests at the same time got {bad[0].status}")
-    return [reply.body for reply in replies]
-
-
-def _all_right(said: Sequence[str], what: str) -> None:
-    wrong = [why for why in said if why]
-    if wrong:
-        raise RunFailedError(f"{len(wrong)} of {len(said)} {what} are wrong: {wrong[0]}")
+def _left(place: Place, stopped: Stopped, before: Held) -> str:
+    return nothing_left(place.temporary, stopped, before)

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import harness
 from harness.catalog.scenario import Scenario
+from harness.catalog.setup import Setup
+from harness.catalog.workload import Workload
 from harness.plan.attempt import Attempt
 from harness.record.schema import SCHEMA, RunMeta
 from harness.record.write import RunWriter
 from harness.run.content import hash_paths
+from harness.run.upkeep import code_lines, engine_versions
 
 if TYPE_CHECKING:
     from harness.run.bench import Bench
@@ -36,17 +39,26 @@ def describe(attempt: Attempt, bench: "Bench", writer: RunWriter, outcome: "Outc
         seeds={"attempt": attempt.seed, "scenario": scenario.seed}, server_cpus=list(bench.cores.server),
         load_cpus=list(bench.cores.load), hashes={**content(attempt), "harness": bench.harness_hash},
         versions=versions(outcome.environment.folder if outcome.environment else None), git=dict(bench.git),
-        facts=dict(outcome.facts))
+        facts={**outcome.facts, **_upkeep(setup, outcome.environment.folder if outcome.environment else None)})
+
+
+def _upkeep(setup: Setup, environment: Path | None) -> dict[str, Any]:
+    """What it takes to keep the setup, as far as its files tell."""
+    engine = {} if environment is None else engine_versions(setup, packages(environment))
+    return {"code_lines": code_lines(setup), "engine_versions": engine}
 
 
 def versions(environment: Path | None) -> dict[str, str]:
     """What ran: tailrace, Python, the kernel, the load engine, and every package of the server's environment."""
     own = {name: _version(name) for name in ("tailrace", "locust", "gevent", "httptools", "numpy")}
-    served = {} if environment is None else {
-        f"env/{name}": version for name, version in sorted(
-            path.name.removesuffix(".dist-info").rsplit("-", 1)
-            for path in environment.glob("lib/python*/site-packages/*.dist-info"))}
+    served = {} if environment is None else {f"env/{name}": version for name, version in packages(environment).items()}
     return {"python": platform.python_version(), "kernel": platform.release(), **own, **served}
+
+
+def packages(environment: Path) -> dict[str, str]:
+    """Name -> version of every package of an environment."""
+    return dict(sorted(path.name.removesuffix(".dist-info").rsplit("-", 1)
+                       for path in environment.glob("lib/python*/site-packages/*.dist-info")))
 
 
 def git_state(root: Path) -> dict[str, Any]:
@@ -64,12 +76,14 @@ def harness_hash() -> str:
 
 def content(attempt: Attempt) -> dict[str, str]:
     """Content hashes of what the attempt measures."""
-    locks = [lock for lock in (attempt.workload.lock, attempt.setup.lock) if lock.is_file()]
-    return {
-        "setup": hash_paths([folder for folder in attempt.setup.code if folder.is_dir()]),
-        "workload": hash_paths([attempt.workload.folder]), "lock": hash_paths(locks),
-        "scenario": _scenario_hash(attempt.scenario),
-    }
+    return {**nouns(attempt.setup, attempt.workload), "scenario": _scenario_hash(attempt.scenario)}
+
+
+def nouns(setup: Setup, workload: Workload) -> dict[str, str]:
+    """Content hashes of a setup, a workload, and the locks they are served with."""
+    locks = [lock for lock in (workload.lock, setup.lock) if lock.is_file()]
+    return {"setup": hash_paths([folder for folder in setup.code if folder.is_dir()]),
+            "workload": hash_paths([workload.folder]), "lock": hash_paths(locks)}
 
 
 def _asked(scenario: Scenario) -> dict[str, Any]:

@@ -232,13 +232,14 @@ def main() -> int:
         print(f"cannot serve: {error}", file=sys.stderr, flush=True)
         return 1
     # Sockets and boards have relative names: a Unix socket's path may hold 107 characters and no more.
-    os.chdir(tempfile.mkdtemp(prefix="serve-", dir=os.environ.get("TMPDIR")))
-    deployment = Deployment(settings, bell, supervisor_board(Path()))
-    started = start(deployment, stopping)
-    while started and not stopping:
-        keep(deployment)
-        deployment.pause(TICK_S)
-    stop(deployment)
+    with tempfile.TemporaryDirectory(prefix="serve-", dir=os.environ.get("TMPDIR")) as folder:
+        os.chdir(folder)
+        deployment = Deployment(settings, bell, supervisor_board(Path()))
+        started = start(deployment, stopping)
+        while started and not stopping:
+            keep(deployment)
+            deployment.pause(TICK_S)
+        stop(deployment)
     return 0 if started or stopping else 1
 
 

@@ -187,16 +187,16 @@ def test_a_second_harness_is_told_to_wait(attempt: Callable[[str], Attempt], ben
 
 
 @pytest.mark.parametrize(("toy", "broken"), [
-    ("calm", set()),
-    ("answers-wrongly", {"golden", "golden-together", "order"}),
-    ("all-addresses", {"loopback"}),
-    ("ignores-sigterm", {"stop", "nothing-left"}),
-    ("leaves-daemon", {"stop", "nothing-left"}),
+    ("calm", {"overload"}),
+    ("answers-wrongly", {"golden", "golden-2", "golden-7", "golden-32", "golden-together", "order", "overload"}),
+    ("all-addresses", {"loopback", "overload"}),
+    ("ignores-sigterm", {"stop", "nothing-left", "overload"}),
+    ("leaves-daemon", {"stop", "nothing-left", "overload"}),
     ("lies", {"ready"}),
     ("crashes-at-start", {"ready"}),
 ])
 def test_conformance_names_the_broken_clause(attempt: Callable[[str], Attempt], toy: str, broken: set[str]) -> None:
-    points = check(attempt(toy).setup, attempt(toy).workload)
+    points = check(attempt(toy).setup, attempt(toy).workload).points
     assert {point.code for point in points if point.verdict == "failed"} == broken, points
     assert all(point.message for point in points)
     assert len(points) == 1 or {"drain", "unknown-route", "bad-body-huge"} <= {point.code for point in points}

@@ -38,7 +38,7 @@ def start(deploy: Deploy) -> Iterator[Deploy]:
 @pytest.mark.parametrize("name", LADDER)
 def test_it_fails_no_point_that_its_limits_do_not_name(name: str, workload: str) -> None:
     setup = CATALOG.setup(name)
-    points = check(setup, CATALOG.workload(workload))
+    points = check(setup, CATALOG.workload(workload)).points
     assert points[-1].code == "nothing-left", points
     failed = {point.code: point.message for point in points if point.verdict == "failed"}
     assert failed.keys() <= setup.limits.keys(), failed

@@ -1,0 +1,93 @@
+"""What a setup takes to run and to keep: lines of code, processes by kind, versions of what it is made of."""
+
+import functools
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from harness.catalog.setup import Setup
+from harness.run.content import files_below
+
+_CODE = (".py", ".toml", ".pbtxt", ".properties", ".yaml", ".yml", ".json", ".sh", ".conf", ".cfg", ".ini")
+_VERSION_S = 10.0
+_NAME = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)")
+
+
+def code_lines(setup: Setup) -> int:
+    """Lines that are neither blank nor comments of what a person wrote for it: code and settings in its own folder and
+    in those it shares; locks do not count."""
+    files = [file for folder in setup.code if folder.is_dir() for file in files_below(folder) if file.suffix in _CODE]
+    return sum(_lines(file) for file in files)
+
+
+def processes(pids: Iterable[int]) -> dict[str, int]:
+    """How many processes of each kind, by kind: a Python process by its module, script or title, another by its
+    program. One that just ended counts as none."""
+    kinds = Counter(kind for pid in pids if (kind := _kind(_words(pid))))
+    return dict(sorted(kinds.items()))
+
+
+def engine_versions(setup: Setup, packages: Mapping[str, str]) -> dict[str, str]:
+    """Versions of what the setup names itself: the packages of its `.in` file, as found in `packages` (name ->
+    version), and its `[needs] programs`, as they say."""
+    asked = setup.lock.with_suffix(".in")
+    names = [] if not asked.is_file() else [match[1] for line in asked.read_text(encoding="utf-8").splitlines()
+                                            if (match := _NAME.match(line.strip()))]
+    known = {_plain(name): version for name, version in packages.items()}
+    found = {name: known[_plain(name)] for name in names if _plain(name) in known}
+    return {**found, **{program: said for program in setup.needs.programs if (said := _program_version(program))}}
+
+
+def _lines(file: Path) -> int:
+    lines = (line.strip() for line in file.read_text(encoding="utf-8", errors="replace").splitlines())
+    return sum(bool(line) and not line.startswith("#") for line in lines)
+
+
+def _words(pid: int) -> list[str]:
+    try:
+        told = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return []
+    return [word for word in told.decode(errors="replace").split("\0") if word]
+
+
+def _kind(words: list[str]) -> str:
+    """`batching.front` of `/env/bin/python -m batching.front 0`; `redis-server` of its title with address."""
+    if not words:
+        return ""
+    program = Path(words[0].split()[0].rstrip(":")).name
+    if not program.startswith("python"):
+        return program
+    for index, word in enumerate(words[1:], 1):
+        if word == "-m" and index + 1 < len(words):
+            return words[index + 1]
+        if word == "-c":
+            return _spawned(words[index + 1:])
+        if not word.startswith("-"):
+            return Path(word).name
+    return program
+
+
+def _spawned(words: list[str]) -> str:
+    """What `python -c` runs: the module that its first import names."""
+    match = re.search(r"(?:from|import)\s+([\w.]+)", words[0] if words else "")
+    return match[1] if match else "python"
+
+
+def _plain(name: str) -> str:
+    """A package's name as every index writes it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@functools.cache
+def _program_version(program: str) -> str:
+    """The first line of `program --version`, "" where it does not say."""
+    try:
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=_VERSION_S, check=False,
+                              stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    lines = (done.stdout or done.stderr).strip().splitlines()
+    return lines[0][:120] if done.returncode == 0 and lines else ""
