@@ -67,6 +67,23 @@ story.batch_sizes(results)
 story.more_load(results)
 
 # %% [markdown]
+# ## What does each setup take to run and to keep?
+#
+# Figures are measured on this machine; what integrating it means is what each setup says of itself.
+
+# %%
+story.kept(results)
+
+# %% [markdown]
+# ## Does each setup keep its contract?
+#
+# `tailrace check` starts each setup and asks it what every server owes its clients. One that fails a point is raced all
+# the same, and the point stands beside its figures.
+
+# %%
+story.contract(results)
+
+# %% [markdown]
 # ## May these figures be trusted?
 #
 # Every run is examined for what would make its figures wrong: a late or busy generator, lost rows, pauses of the

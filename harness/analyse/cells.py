@@ -39,7 +39,8 @@ def cell(runs: Sequence[RunFigures], failed: Sequence[RunMeta]) -> Cell:
         cpu_cores=_mean([run.cpu_cores for run in used]),
         rss_mb=max((run.rss_mb for run in used if math.isfinite(run.rss_mb)), default=math.nan),
         start_s=_mean([float(run.meta.facts.get("start_s") or math.nan) for run in used]),
-        cost=None, good_ms=limit if math.isfinite(limit) else math.nan, knobs=dict(meta.knobs),
+        cost=None, good_ms=limit if math.isfinite(limit) else math.nan,
+        pss_mb=max((run.pss_mb for run in used if math.isfinite(run.pss_mb)), default=math.nan), knobs=dict(meta.knobs),
         server_cpus=len(meta.server_cpus), machine_id=meta.machine_id,
         hashes={noun: meta.hashes.get(noun, "") for noun in ("workload", "scenario")},
     )

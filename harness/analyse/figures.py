@@ -10,7 +10,7 @@ import numpy as np
 from harness.analyse.checks import checks_of
 from harness.analyse.frames import NS_PER_MS, Latencies, Rows, RunView
 from harness.analyse.model import Check
-from harness.analyse.probe_figures import Probes, peak_rss_mb, used_cores
+from harness.analyse.probe_figures import Probes, peak_pss_mb, peak_rss_mb, used_cores
 from harness.catalog.scenario import Scenario
 from harness.catalog.slo import Promise
 from harness.record.schema import ABSENT, RunMeta
@@ -44,6 +44,7 @@ class RunFigures:
     rss_mb: float
     stopped: str = ""
     schedule: str = ""
+    pss_mb: float = math.nan
 
     @property
     def valid(self) -> bool:
@@ -75,7 +76,7 @@ def figures(view: RunView, probes: Probes) -> RunFigures:
         time_ms=spent, timed=timed,
         batches={size: int(n) for size, n in enumerate(counts) if n},
         cpu_cores=used_cores(probes, view.window_s), rss_mb=peak_rss_mb(probes),
-        stopped=view.stopped, schedule=schedule_of(view),
+        stopped=view.stopped, schedule=schedule_of(view), pss_mb=peak_pss_mb(probes),
     )
 
 

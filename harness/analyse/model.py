@@ -91,7 +91,8 @@ class Cell:
 
     `quantiles_ms` maps 0.5, 0.9, 0.95, 0.99, 0.999 to the pooled quantile with a jackknife-over-repetitions interval.
     `time_ms` maps lag, queue, wait, model, rest (transport, and what the server does not tell) to mean ms; `batches`
-    maps a batch size to its share of requests. `cpu_cores` is the mean of cores used by the server; `rss_mb` its peak.
+    maps a batch size to its share of requests. `cpu_cores` is the mean of cores used by the server; `rss_mb` its peak,
+    `pss_mb` the memory of all its processes after the load, shared pages counted once.
     Figures are over the valid runs, or over all where none is valid. `good_ms` is the latency within which an answer
     counts as good (NaN: any).
     `server_cpus` is how many CPUs the server had; `machine_id` and `hashes` (workload, scenario) say what it may be
@@ -119,6 +120,7 @@ class Cell:
     start_s: float
     cost: Cost | None
     good_ms: float = math.nan
+    pss_mb: float = math.nan
     knobs: dict[str, Any] = field(default_factory=dict)
     server_cpus: int = 0
     machine_id: str = ""
@@ -147,6 +149,40 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Contract:
+    """What `tailrace check` saw of a setup with a workload: how many points it kept, those it failed and those skipped
+    (code -> what was seen), every code asked, and whether it was the same code that ran."""
+
+    setup: str
+    workload: str
+    checked_utc: str
+    kept: int
+    failed: dict[str, str]
+    skipped: dict[str, str]
+    asked: tuple[str, ...]
+    current: bool
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """What a setup takes to run and to keep. `memory_mb` maps a workload to the proportional set size of all its
+    processes after the load, `start_s` to the seconds to its first right answer; `environment_mb` is the disk its
+    environment takes; `code_lines` neither blank nor comments; `processes` counts them by kind; `mlops` is the table
+    of setup.toml."""
+
+    setup: str
+    title: str
+    tier: str
+    memory_mb: dict[str, float]
+    start_s: dict[str, float]
+    environment_mb: float
+    code_lines: int
+    processes: dict[str, int]
+    versions: dict[str, str]
+    mlops: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Analysis:
     """Everything a report shows. `skipped` maps 'setup × workload' to the reason; `sentence` says what was found and
     how sure it is."""
@@ -160,3 +196,5 @@ class Analysis:
     skipped: dict[str, str]
     failed: dict[str, str]
     sentence: str
+    contracts: tuple[Contract, ...] = ()
+    upkeep: tuple[Upkeep, ...] = ()

@@ -29,9 +29,18 @@ def used_cores(probes: Probes, window_s: float) -> float:
 def peak_rss_mb(probes: Probes) -> float:
     """The greatest sum over the server's processes of resident MB at one look, pages they share counted in each; NaN
     where nothing tells."""
+    return _greatest_sum(probes, "rss_mb")
+
+
+def peak_pss_mb(probes: Probes) -> float:
+    """The same of the proportional set size, which counts a shared page once; NaN where the kernel does not tell."""
+    return _greatest_sum(probes, "pss_mb")
+
+
+def _greatest_sum(probes: Probes, metric: str) -> float:
     if not probes:
         return math.nan
-    chosen = _server(probes, "rss_mb")
+    chosen = _server(probes, metric)
     _, look = np.unique(probes["t_ns"][chosen], return_inverse=True)
     return float(np.bincount(look, weights=probes["value"][chosen]).max()) if len(look) else math.nan
 

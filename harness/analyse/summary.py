@@ -12,6 +12,7 @@ from harness.analyse.compare import against, compare
 from harness.analyse.figures import RunFigures, figures
 from harness.analyse.frames import read_view
 from harness.analyse.model import Analysis, Cell
+from harness.analyse.upkeep import contracts, upkeep
 from harness.analyse.words import sentence
 from harness.errors import TailraceError
 from harness.record.read import StoredRun, find_runs, read_machine
@@ -46,6 +47,7 @@ def analyse(results: Path, plan: str | None = None, baseline: str | None = None,
         failed=_reasons(group for group in groups if not any(_measured(run) or run.meta.status == "skipped"
                                                              for run in group)),
         sentence=sentence(cells, comparisons),
+        contracts=contracts(runs), upkeep=upkeep(runs, cells),
     )
 
 

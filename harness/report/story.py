@@ -13,7 +13,7 @@ from harness.analyse.summary import selected
 from harness.analyse.words import sentence
 from harness.record.read import StoredRun, find_runs
 from harness.record.schema import RunMeta
-from harness.report import breakdown, captions, charts, method, tables, validity
+from harness.report import breakdown, captions, charts, method, tables, upkeep, validity
 from harness.report.canvas import Chart, Ink, inks
 from harness.report.options import ENVIRONMENT, HANDED, Options, analysed, received
 from harness.report.select import among, climbs, setups, typical
@@ -121,6 +121,16 @@ def more_load(results: Results) -> Shown:
 def trust(results: Results) -> Shown:
     """Whether the figures may be trusted, and what speaks against it."""
     return _html(validity.html(results.analysis), validity.conclusion(results.analysis))
+
+
+def contract(results: Results) -> Shown:
+    """Which points of its contract each setup was seen to keep."""
+    return _html(upkeep.contract_html(results.analysis), upkeep.contract_conclusion(results.analysis.contracts))
+
+
+def kept(results: Results) -> Shown:
+    """What each setup takes to run and to keep."""
+    return _html(upkeep.upkeep_html(results.analysis), f"{len(results.analysis.upkeep)} setups")
 
 
 def how_measured(results: Results) -> Shown:

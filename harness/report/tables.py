@@ -5,11 +5,12 @@ A cell without a valid measurement shows its verdict and the reason, never a nak
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.analyse.model import Analysis, Cell, Comparison, Interval
 from harness.report.select import Match, against, among, bounded, matches, p99
+from harness.report.upkeep import broken_contracts, contract_note
 from harness.report.words import clean, escaped, figure, markdown_escaped, percent, times
 
 if TYPE_CHECKING:
@@ -22,12 +23,18 @@ MARK = {"pass": "✓ pass", "fail": "✗ fail", "inconclusive": "~ inconclusive"
 @dataclass(frozen=True)
 class Line:
     """One setup: its verdict, why, and its figures in the order of the table's head; none where there is no valid
-    measurement."""
+    measurement. `mark` follows the name where a note explains it."""
 
     setup: str
     verdict: str
     why: str
     figures: tuple[str, ...]
+    mark: str = ""
+
+    @property
+    def name(self) -> str:
+        """The setup with its mark."""
+        return f"{self.setup} {self.mark}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,10 @@ def _table(analysis: Analysis, match: Match) -> Table:
     title = f"{match.title}: {rate}{closed}; promise: {' and '.join(promises) or 'none'}"
     why = [f"{clean(each.setup)} ÷ {clean(each.baseline)}: {clean(each.note)}." for each in among(analysis, match)
            if each.note and each.metric == "p99" and each.setup in {cell.setup for cell in match.trusted}]
-    return Table(clean(title), tuple(head), tuple(lines), (*_notes(lines), *why))
+    broken = broken_contracts(analysis.contracts, match.workload)
+    marked = [replace(line, mark="†" * (line.setup in broken)) for line in lines]
+    notes = [contract_note(name, codes) for name, codes in broken.items() if name in {line.setup for line in lines}]
+    return Table(clean(title), tuple(head), tuple(marked), (*_notes(lines), *why, *notes))
 
 
 def _line(analysis: Analysis, cell: Cell, *, costs: bool, base: str) -> Line:
@@ -157,14 +167,14 @@ def _grid(table: Table) -> "RenderableType":
         grid.add_column(Text(name), justify="left" if i < 2 else "right", no_wrap=i < 2)
     for line in table.lines:
         cells = line.figures or ("–",) * len(table.head)
-        grid.add_row(Text(line.setup), Text(MARK[line.verdict], style=tone.get(line.verdict, "magenta")),
+        grid.add_row(Text(line.name), Text(MARK[line.verdict], style=tone.get(line.verdict, "magenta")),
                      *(Text(cell) for cell in cells))
     return grid
 
 
 def _markdown(table: Table) -> str:
     rows = [["setup", "verdict", *table.head, "why"]]
-    rows += [[line.setup, MARK[line.verdict], *(line.figures or ("–",) * len(table.head)), line.why]
+    rows += [[line.name, MARK[line.verdict], *(line.figures or ("–",) * len(table.head)), line.why]
              for line in table.lines]
     body = ["| " + " | ".join(markdown_escaped(cell) for cell in row) + " |" for row in rows]
     rule = "|" + "|".join(["---", "---", *["---:"] * len(table.head), "---"]) + "|"
@@ -173,7 +183,7 @@ def _markdown(table: Table) -> str:
 
 
 def _row(line: Line, width: int) -> str:
-    lead = (f"<th scope='row'>{escaped(line.setup)}</th>"
+    lead = (f"<th scope='row'>{escaped(line.name)}</th>"
             f"<td class='{line.verdict}'>{escaped(MARK[line.verdict])}</td>")
     if not line.figures:
         return f"<tr>{lead}<td class='why' colspan='{width}'>{escaped(line.why)}</td></tr>"

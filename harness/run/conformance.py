@@ -110,9 +110,9 @@ def _started(bench: _Bench, knobs: Mapping[str, int]) -> Iterator[tuple[Subject,
         place = Place(bench.python, bench.model_dir, scratch, scratch / "server.log", cores.server)
         port = free_port()
         resolved = resolve_knobs(bench.setup, knobs, len(cores.server))
-        command = server_command(bench.setup, bench.workload, resolved, place, port)
-        server = stack.enter_context(Server(command))
-        yield Subject(bench.setup, server, port, bench.agent, scratch, bench.agent.content_type(),
+        setup = bench.setup.with_knobs(resolved)
+        server = stack.enter_context(Server(server_command(setup, bench.workload, resolved, place, port)))
+        yield Subject(setup, server, port, bench.agent, scratch, bench.agent.content_type(),
                       bench.agent.golden()), place
 
 

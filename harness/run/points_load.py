@@ -1,6 +1,5 @@
 """Points of the contract under load: health survives it, a full queue refuses, the end loses and leaves nothing."""
 
-import http.client
 import threading
 import time
 from collections.abc import Iterable
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import RunFailedError
-from harness.run.exchange import FAILURES, HOST
+from harness.run.exchange import FAILURES
 from harness.run.process import Stopped
 from harness.run.sockets import is_taken, listeners
 from harness.run.subject import ANSWER_S, Subject
@@ -74,9 +73,8 @@ class Load:
     """CLIENTS clients, each sending golden requests on its own connection until it is left."""
 
     def __init__(self, subject: Subject) -> None:
-        self._subject = subject
+        self._wire = subject.wire
         self._body = subject.golden[0][0]
-        self._headers = {"Content-Type": subject.content_type}
         self._over = threading.Event()
         self._ended: list[tuple[float, float, str]] = []
         self._threads = [threading.Thread(target=self._repeat, daemon=True) for _ in range(CLIENTS)]
@@ -107,20 +105,16 @@ class Load:
         return f"{len(flying)} requests before SIGTERM, all answered, the last {max(latest_s, 0.0):.2f} s after it"
 
     def _repeat(self) -> None:
-        connection = http.client.HTTPConnection(HOST, self._subject.port, timeout=ANSWER_S)
-        while not self._over.is_set():
-            sent_s, how = time.monotonic(), ""
-            try:
-                connection.request("POST", self._subject.setup.predict, self._body, self._headers)
-                answer = connection.getresponse()
-                answer.read()
-                how = "" if answer.status in (200, 503, 504) else f"status {answer.status}"
-            except FAILURES as error:
-                how = str(error) or type(error).__name__
-                connection.close()
-                self._over.wait(_RETRY_S)
-            self._ended.append((sent_s, time.monotonic(), how))
-        connection.close()
+        with self._wire.connected(ANSWER_S) as ask:
+            while not self._over.is_set():
+                sent_s, how = time.monotonic(), ""
+                try:
+                    status = ask(self._body).status
+                    how = "" if status in (200, 503, 504) else f"status {status}"
+                except FAILURES as error:
+                    how = str(error) or type(error).__name__
+                    self._over.wait(_RETRY_S)
+                self._ended.append((sent_s, time.monotonic(), how))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from typing import Any
 from harness.errors import RunFailedError
 from harness.run.exchange import exchange
 from harness.run.sockets import listeners
-from harness.run.subject import Subject
+from harness.run.subject import ANSWER_S, Subject
+from harness.run.unary import call, channel
 from harness.run.warden import descendants
 
 HUGE_BYTES = 10_000_000
@@ -26,7 +27,13 @@ def bad_body(kind: str, good: bytes, content_type: str) -> bytes:
 
 
 def unknown_route(subject: Subject) -> str:
-    """A route that nobody made is a 404."""
+    """A route that nobody made is a 404, over gRPC a method UNIMPLEMENTED."""
+    if subject.setup.codec.transport == "grpc":
+        with channel(subject.port) as opened:
+            status = call(opened, "/no.such.Service/Method", b"", ANSWER_S).status
+        if status != 404:
+            raise RunFailedError(f"an unknown method got {status} instead of UNIMPLEMENTED")
+        return "UNIMPLEMENTED"
     reply = exchange(subject.port, "/no-such-route")
     if reply.status != 404:
         raise RunFailedError(f"GET /no-such-route got {reply.status} instead of 404")

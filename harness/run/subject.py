@@ -3,6 +3,7 @@
 import http.client
 import socket
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,10 @@ import numpy as np
 from harness.catalog.setup import Setup
 from harness.errors import RunFailedError
 from harness.run.agent import Agent
-from harness.run.exchange import HOST, Reply, exchange
+from harness.run.exchange import HOST, Reply
 from harness.run.process import Server
+from harness.run.unary import call, channel
+from harness.run.wire import Wire
 
 ANSWER_S = 30.0
 DISTINCT = 128
@@ -35,20 +38,35 @@ class Subject:
     golden: list[tuple[bytes, Any]]
     answers: list[bytes] = field(default_factory=list)
 
+    @property
+    def wire(self) -> Wire:
+        """How the server is spoken to."""
+        return Wire(self.setup, self.port, self.content_type)
+
     def predict(self, body: bytes) -> Reply:
         """One request on its own connection. Raises one of FAILURES."""
-        return exchange(self.port, self.setup.predict, body, content_type=self.content_type,
-                        timeout_s=ANSWER_S)
+        return self.wire.predict(body, ANSWER_S)
 
     def ready(self) -> Reply:
         """What `ready` says now. Raises one of FAILURES."""
-        return exchange(self.port, self.setup.ready)
+        return self.wire.ready(ANSWER_S)
 
     def at_once(self, bodies: Sequence[bytes]) -> list[Reply]:
         """The replies in order, all requests being written before the first reply is read: connections are opened
-        first, so that a batching server finds them waiting together. Raises one of FAILURES."""
-        head = (f"POST {self.setup.predict} HTTP/1.1\r\nHost: {HOST}:{self.port}\r\nConnection: close\r\n"
-                f"Content-Type: {self.content_type}\r\n")
+        first, so that a batching server finds them waiting together. Over gRPC they are calls on one channel. Raises
+        one of FAILURES."""
+        codec, wire = self.setup.codec, self.wire
+        if codec.transport == "grpc":
+            with channel(self.port) as opened, ThreadPoolExecutor(len(bodies)) as pool:
+                return [wire.unwrapped(reply) for reply in pool.map(
+                    lambda body: call(opened, self.setup.predict, codec.wrap(body, self.content_type), ANSWER_S),
+                    bodies)]
+        wrapped = [codec.wrap(body, self.content_type) for body in bodies]
+        return [wire.unwrapped(reply) for reply in self._burst(wrapped)]
+
+    def _burst(self, bodies: Sequence[bytes]) -> list[Reply]:
+        told = "".join(f"{name}: {value}\r\n" for name, value in self.wire.headers.items())
+        head = f"POST {self.setup.predict} HTTP/1.1\r\nHost: {HOST}:{self.port}\r\nConnection: close\r\n{told}"
         with ExitStack() as stack:
             open_ = [stack.enter_context(socket.create_connection((HOST, self.port), ANSWER_S)) for _ in bodies]
             for connection, body in zip(open_, bodies, strict=True):

@@ -1,0 +1,120 @@
+"""What setups take to run and to keep, and which points of their contract they keep: the tables of a report."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from harness.analyse.model import Analysis, Contract, Upkeep
+from harness.report.words import clean, escaped, figure, listed, markdown_escaped
+
+Row = tuple[str, ...]
+_NO_CHECK = "No setup was checked here: `tailrace check` proves their contracts, and the report shows what it saw."
+
+
+def broken_contracts(contracts: Sequence[Contract], workload: str) -> dict[str, tuple[str, ...]]:
+    """Setup, as it is shown, -> the codes of the points it fails with that workload; only who fails some."""
+    return {clean(each.setup): tuple(each.failed) for each in contracts if each.failed and each.workload == workload}
+
+
+def contract_note(setup: str, codes: Sequence[str]) -> str:
+    """The note that a setup's mark stands for."""
+    return f"† {setup} does not keep {listed([clean(code) for code in codes])} of its contract."
+
+
+def contract_conclusion(contracts: Sequence[Contract]) -> str:
+    """How many setups keep every point, and who does not."""
+    if not contracts:
+        return _NO_CHECK
+    broken = list(dict.fromkeys(clean(each.setup) for each in contracts if each.failed))
+    kept = [name for name in dict.fromkeys(clean(each.setup) for each in contracts) if name not in broken]
+    said = f"{listed(kept)} {'keeps' if len(kept) == 1 else 'keep'} every point that was asked." if kept else ""
+    return f"{said} Not so: {listed(broken)}.".strip() if broken else said
+
+
+def contract_rows(contracts: Sequence[Contract]) -> list[Row]:
+    """Setup, workloads, points kept of those asked, what is not kept and what was skipped; with the heads first."""
+    rows: list[Row] = [("setup", "workload", "kept", "what is not kept", "checked")]
+    for each in contracts:
+        failed = "; ".join(f"{code}: {message}" for code, message in each.failed.items())
+        date = each.checked_utc[:10] + ("" if each.current else ", with other code than ran")
+        asked = len(each.asked) - len(each.skipped)
+        if not asked:
+            failed = f"not checked: {'; '.join(each.skipped.values())}"
+        rows.append((each.setup, each.workload, f"{each.kept} of {asked}", failed, date))
+    return [tuple(clean(cell) for cell in row) for row in rows]
+
+
+def contract_html(analysis: Analysis) -> str:
+    """The conclusion, the table, and every point asked."""
+    said = f"<p class='conclusion'>{escaped(contract_conclusion(analysis.contracts))}</p>"
+    if not analysis.contracts:
+        return said
+    asked = list(dict.fromkeys(code for each in analysis.contracts for code in each.asked))
+    return f"{said}{_html(contract_rows(analysis.contracts))}<p class='notes'>Asked: {escaped(', '.join(asked))}.</p>"
+
+
+def upkeep_rows(kept: Sequence[Upkeep]) -> list[Row]:
+    """What is measured and counted, a row per setup; with the heads first."""
+    workloads = list(dict.fromkeys(name for each in kept for name in each.memory_mb))
+    rows: list[Row] = [("setup", *(f"{clean(name)}: memory (MB)" for name in workloads), "start (s)", "on disk (MB)",
+                        "lines", "processes", "made of")]
+    for each in kept:
+        memory = [figure(each.memory_mb.get(name, math.nan)) for name in workloads]
+        parts = ", ".join(f"{count} {kind}" for kind, count in each.processes.items())
+        made = ", ".join(f"{name} {version}" for name, version in each.versions.items())
+        rows.append((each.setup, *memory, _span(each.start_s), figure(each.environment_mb),
+                     f"{each.code_lines:,}" if each.code_lines else "–",
+                     f"{sum(each.processes.values())}: {parts}" if parts else "–", made or "–"))
+    return [tuple(clean(cell) for cell in row) for row in rows]
+
+
+def mlops_rows(kept: Sequence[Upkeep]) -> list[Row]:
+    """What setup.toml says of integrating each setup, a row per setup; with the heads first."""
+    topics = list(dict.fromkeys(topic for each in kept for topic in each.mlops))
+    rows = [("setup", *(topic.replace("_", " ") for topic in topics))]
+    rows += [(each.setup, *(_word(each.mlops.get(topic)) for topic in topics)) for each in kept if each.mlops]
+    return [tuple(clean(cell) for cell in row) for row in rows] if topics else []
+
+
+def upkeep_html(analysis: Analysis) -> str:
+    """Both tables, and how their figures are counted."""
+    kept = analysis.upkeep
+    notes = ("<ul class='notes'><li>Memory: proportional set size of all processes after the load, a shared page "
+             "counted once.</li><li>Start: from the command to the first right answer.</li><li>Lines: what is written, "
+             "neither blank nor comments, shared folders included, locks not.</li></ul>")
+    told = mlops_rows(kept)
+    return _html(upkeep_rows(kept)) + notes + (f"<h3>What integrating it means</h3>{_html(told)}" if told else "")
+
+
+def markdown(analysis: Analysis) -> list[str]:
+    """The same for a pull request: contracts, and what is measured and counted."""
+    rows = contract_rows(analysis.contracts)
+    parts = [markdown_escaped(contract_conclusion(analysis.contracts)), *([_table(rows)] if len(rows) > 1 else [])]
+    return ["## Contracts", *parts, "## Upkeep", _table(upkeep_rows(analysis.upkeep))]
+
+
+def _span(seconds: Mapping[str, float]) -> str:
+    """The seconds of all workloads as one figure, or as least–most."""
+    known = [value for value in seconds.values() if math.isfinite(value)]
+    if not known:
+        return "–"
+    low, high = figure(min(known), 2), figure(max(known), 2)
+    return low if low == high else f"{low}–{high}"
+
+
+def _word(value: object) -> str:
+    if value is None:
+        return "–"
+    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+
+def _html(rows: Sequence[Row]) -> str:
+    head = "".join(f"<th scope='col'>{escaped(cell)}</th>" for cell in rows[0])
+    cells = [(row[0], "".join(f"<td>{escaped(cell)}</td>" for cell in row[1:])) for row in rows[1:]]
+    body = "".join(f"<tr><th scope='row'>{escaped(name)}</th>{rest}</tr>" for name, rest in cells)
+    return (f"<div class='scroll'><table class='checks'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+            "</div>")
+
+
+def _table(rows: Sequence[Row]) -> str:
+    lines = ["| " + " | ".join(markdown_escaped(cell) for cell in row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
