@@ -45,7 +45,7 @@ class App:
         self._workers = [worker_board(Path(), slot) for slot in range(settings.workers)]
         self._code_field = {code: f"code_{code}" for code in CODES}
         self.pending: dict[int, tuple[asyncio.Future[Answer], int]] = {}
-        self.backlog = Backlog(settings, self.pending, self._workers)
+        self.backlog = Backlog(settings, self.pending, self._workers, fronts, self.deliver)
         self.draining = False
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -96,8 +96,9 @@ class App:
         body = await _body(receive)
         if body is None:
             return _too_large()
-        if len(self.pending) + self._elsewhere >= self._settings.queue:
-            return _error(503, "the queue is full", [(b"retry-after", b"1")])
+        refusal = self._turned_away(body, timeout_s)
+        if refusal is not None:
+            return refusal
         answer = await self._answer(body, timeout_s)
         timing = (b"queue;dur=%.3f, wait;dur=%.3f, model;dur=%.3f"
                   % (answer.queue_us / 1e3, answer.wait_us / 1e3, answer.model_us / 1e3))
@@ -106,13 +107,21 @@ class App:
             return 200, answer.body, [ANSWER_TYPE, *extra]
         return _error(answer.status, answer.body.decode(errors="replace"), extra)
 
+    def _turned_away(self, body: bytes, timeout_s: float) -> Reply | None:
+        """Why a request is not let in; None when it is."""
+        if timeout_s <= 0:
+            return _error(504, "the deadline passed")
+        if len(self.pending) + self._elsewhere >= self._settings.queue:
+            return _error(503, "the queue is full", [(b"retry-after", b"1")])
+        if not self.backlog.room(body, timeout_s):
+            return _error(503, "the queue is too long for an answer in time", [(b"retry-after", b"1")])
+        return None
+
     async def _answer(self, body: bytes, timeout_s: float) -> Answer:
         now_ns = time.monotonic_ns()
         deadline_ns = now_ns + int(timeout_s * 1e9)
         self._next_id += 1
         job = Job(self._next_id, now_ns, deadline_ns, 1, 0, body)
-        if deadline_ns <= now_ns:
-            return Answer(job.id, 504, 0, 0, 0, 0, b"the deadline passed")
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self.pending[job.id] = (future, deadline_ns)
         self.link.submit(job)

@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from batching import policy
 from batching.board import Board
@@ -14,18 +14,25 @@ from batching.settings import Settings
 LOOK = 64           # jobs looked at for like lengths: more found no better company in simulations
 ALONE_EVERY = 32    # batches: one is of one job, so that what a batch is weighed against does not grow stale
 MEMORY = 0.98       # of the moving averages, a step every 20 ms: about the last second
+ROOM = 0.75         # of its time is what a request may expect to need: expectations err, and answers travel
+RESERVE_S = 3e-3    # of its time is for the answer's way back
 
 
 class Backlog:
     """A queue that knows what batches cost. `pending` holds the ids somebody still waits for; others are skipped.
 
     `held_s` is, after an empty `batch`, the seconds until it is worth asking again (0: when something changes).
+    `refuse` takes the answers to jobs that are dropped. `fronts` share the workers, each with a queue of its own.
     """
 
-    def __init__(self, settings: Settings, pending: Container[int], boards: Sequence[Board]) -> None:
+    def __init__(self, settings: Settings, pending: Container[int], boards: Sequence[Board], fronts: int,
+                 refuse: Callable[[list[Answer]], None]) -> None:
         self._settings = settings
         self._pending = pending
         self._boards = boards
+        self._fronts = fronts
+        self._refuse = refuse
+        self._workers = 1
         self._jobs: deque[Job] = deque()
         self._best: dict[int, int] = {}
         self._arrived = 0
@@ -61,6 +68,7 @@ class Backlog:
     def refresh(self) -> None:
         """Take in what the workers have learned and how busy all are; called every 20 ms or so."""
         ready = [board for board in self._boards if board["ready"]]
+        self._workers = max(len(ready), 1)
         if ready:
             self._law = mean_law([board.law() for board in ready])
             self._best.clear()
@@ -74,13 +82,21 @@ class Backlog:
     def ahead(self, workers: int) -> int:
         """How many batches a front that cannot see idle workers keeps under way."""
         size = len(self._jobs[0].body) if self._jobs else 0
-        return policy.ahead(workers, self._law.predict(self._best_size(size), size))
+        return policy.ahead(workers, self._law.predict(self._best_size(size), size, size))
+
+    def room(self, body: bytes, timeout_s: float) -> bool:
+        """Whether a request that came now would be answered in time, with the queue as it is: better to refuse it at
+        once than to make it wait for nothing."""
+        self._drop()
+        best = self._best_size(len(body))
+        seconds = self._law.predict(best, len(body), len(body))
+        queued = len(self._jobs) * self._fronts
+        return policy.expected_s(queued, self._workers, best, seconds) <= ROOM * timeout_s
 
     def batch(self, idle: int) -> list[Job]:
         """The next batch for one of `idle` workers; empty when there is none, or while it waits for company."""
         self.held_s = 0.0
-        while self._jobs and self._jobs[0].id not in self._pending:
-            self._jobs.popleft()
+        self._drop()
         if not self._jobs:
             return []
         oldest = self._jobs[0]
@@ -92,17 +108,31 @@ class Backlog:
             return [self._jobs.popleft()]
         if self._company(idle, best, size):
             return []
-        most = policy.share(len(self._jobs), idle, best, self._law.predict(best, size))
+        most = policy.share(len(self._jobs), idle, best, self._law.predict(best, size, size))
         wait_us = (time.monotonic_ns() - self._since_ns) // 1000 if self._since_ns else 0
         self._since_ns = 0
         jobs = self._picked(most)
         return [job._replace(wait_us=wait_us) for job in jobs] if wait_us else jobs
 
+    def _drop(self) -> None:
+        """Take off the head of the queue what nobody waits for, and refuse what cannot be answered in time any more."""
+        now_ns = time.monotonic_ns()
+        while self._jobs:
+            job = self._jobs[0]
+            size = len(job.body)
+            if job.id in self._pending:
+                if (job.deadline_ns - now_ns) / 1e9 >= self._law.predict(1, size, size) + RESERVE_S:
+                    return
+                self._refuse([Answer(job.id, 504, (now_ns - job.admitted_ns) // 1000, 0, 0, 0,
+                                     b"the deadline would pass before the answer")])
+            self._jobs.popleft()
+
     def _picked(self, most: int) -> list[Job]:
         seen = [self._jobs.popleft() for _ in range(min(len(self._jobs), max(LOOK, most)))]
         fit = [job for job in seen if job.attempt == 1 and job.id in self._pending]
         now_ns = time.monotonic_ns()
-        chosen = policy.pick([len(job.body) for job in fit], [(job.deadline_ns - now_ns) / 1e9 for job in fit],
+        slack_s = [(job.deadline_ns - now_ns) / 1e9 - RESERVE_S for job in fit]
+        chosen = policy.pick([len(job.body) for job in fit], slack_s,
                              self._law.predict, most, self._settings.gain)
         jobs = [fit[i] for i in chosen]
         taken = {job.id for job in jobs}
@@ -117,8 +147,8 @@ class Backlog:
         if taken >= best or left_s <= 0:
             return False
         predict = self._law.predict
-        wait_s = policy.wait_s(taken, best, idle > 1, self._utilisation, self._rate, predict(1, size),
-                               predict(taken + 1, size) - predict(taken, size), left_s)
+        wait_s = policy.wait_s(taken, best, idle > 1, self._utilisation, self._rate, predict(1, size, size),
+                               predict(taken + 1, size, size) - predict(taken, size, size), left_s)
         if wait_s <= 0:
             return False
         self._since_ns = self._since_ns or now_ns

@@ -14,7 +14,7 @@ BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 CODES = (200, 400, 404, 405, 413, 500, 503, 504)
 RUNNING_MOST = 128
 
-LAW_FIELDS = ("line_a", "line_b", "line_c", *(f"factor_{size}" for size in SIZES))
+LAW_FIELDS = ("line_a", "line_b", "line_c", "line_d", *(f"factor_{size}" for size in SIZES))
 WORKER_FIELDS = (
     "pid", "ready", "busy_since_s", "expected_s", "best", "batches", "items", "model_s", "expired", "bad",
     "failed", *(f"batch_{size}" for size in BATCH_BUCKETS), "batch_more", *(f"cost_{size}" for size in SIZES),
@@ -52,8 +52,8 @@ class Board:
 
     def law(self) -> Law:
         """What was last shown."""
-        a, b, c, *factors = (self[name] for name in LAW_FIELDS)
-        return Law((a, b, c), tuple(factors))
+        a, b, c, d, *factors = (self[name] for name in LAW_FIELDS)
+        return Law((a, b, c, d), tuple(factors))
 
     def start(self, ids: Iterable[int], now_s: float, expected_s: float) -> None:
         """Say which jobs run from now on, and how long they should take."""

@@ -1,12 +1,12 @@
 """How many jobs a worker gets, which of them run together, and whether they wait for more. Pure.
 
-`cost(n, size)` is the learned seconds of a batch of n whose longest body has `size` bytes.
+`cost(n, mean, longest)` is the learned seconds of a batch of n whose bodies have so many bytes.
 """
 
 import math
 from collections.abc import Callable, Sequence
 
-Cost = Callable[[int, float], float]
+Cost = Callable[[int, float, float], float]
 
 FRONT_REQUEST_S = 90e-6   # CPU a front spends on one request: parse, admit, hand over, answer
 SPREAD_WORTH_S = 1e-3     # below this a batch is not worth spreading over idle workers: messages cost more
@@ -15,7 +15,7 @@ BROKER_WORTH_S = 5e-3     # above this a round trip through a broker is short be
 
 def best_size(cost: Cost, size: float, limit: int, gain: float) -> int:
     """The smallest batch size whose items are within `gain` of the cheapest: a bigger one delays more than it saves."""
-    each = [cost(n, size) / n for n in range(1, limit + 1)]
+    each = [cost(n, size, size) / n for n in range(1, limit + 1)]
     return 1 + next(i for i, seconds in enumerate(each) if seconds * (1 - gain) <= min(each))
 
 
@@ -35,6 +35,14 @@ def ahead(workers: int, seconds: float) -> int:
     A batch formed early misses company that comes later; one formed late leaves a worker idle for a round trip.
     """
     return workers if seconds > BROKER_WORTH_S else 2 * workers
+
+
+def expected_s(queued: int, workers: int, best: int, seconds: float) -> float:
+    """Seconds until a job that joins `queued` others is answered, where `workers` run batches of `best` in `seconds`:
+    the queue before it, half of what runs now, and its own batch."""
+    if queued == 0:
+        return 0.0
+    return queued * seconds / best / max(workers, 1) + 1.5 * seconds
 
 
 def wait_s(taken: int, best: int, others_idle: bool, utilisation: float, rate: float, one_s: float,
@@ -62,7 +70,8 @@ def pick(sizes: Sequence[int], slack_s: Sequence[float], cost: Cost, most: int, 
     if most <= 1 or len(sizes) == 1:
         return [0]
     count = min(most, len(sizes))
-    if cost(count, max(sizes)) <= (1 + gain) * cost(count, min(sizes)):
+    mean = sum(sizes) / len(sizes)
+    if cost(count, mean, max(sizes)) <= (1 + gain) * cost(count, mean, mean):
         return _oldest(sizes, slack_s, cost, count)
     return _alike(sizes, slack_s, cost, most, gain)
 
@@ -73,10 +82,10 @@ def fronts_for(item_s: float, cores: int) -> int:
 
 
 def _oldest(sizes: Sequence[int], slack_s: Sequence[float], cost: Cost, count: int) -> list[int]:
-    slack, longest = slack_s[0], sizes[0]
+    slack, longest, total = slack_s[0], sizes[0], sizes[0]
     for i in range(1, count):
-        slack, longest = min(slack, slack_s[i]), max(longest, sizes[i])
-        if cost(i + 1, longest) > slack:
+        slack, longest, total = min(slack, slack_s[i]), max(longest, sizes[i]), total + sizes[i]
+        if cost(i + 1, total / (i + 1), longest) > slack:
             return list(range(i))
     return list(range(count))
 
@@ -84,15 +93,17 @@ def _oldest(sizes: Sequence[int], slack_s: Sequence[float], cost: Cost, count: i
 def _alike(sizes: Sequence[int], slack_s: Sequence[float], cost: Cost, most: int, gain: float) -> list[int]:
     order = sorted(range(len(sizes)), key=lambda i: sizes[i])
     oldest = order.index(0)
-    apart = [cost(1, sizes[i]) for i in order]
+    apart = [cost(1, sizes[i], sizes[i]) for i in order]
     least, found = 1 - gain, (oldest, oldest + 1)
     for begin in range(max(0, oldest - most + 1), oldest + 1):
         work = sum(apart[begin:oldest])
+        total = sum(sizes[i] for i in order[begin:oldest])
         slack = min((slack_s[i] for i in order[begin:oldest]), default=math.inf)
         for end in range(oldest + 1, min(len(order), begin + most) + 1):
             work += apart[end - 1]
+            total += sizes[order[end - 1]]
             slack = min(slack, slack_s[order[end - 1]])
-            seconds = cost(end - begin, sizes[order[end - 1]])
+            seconds = cost(end - begin, total / (end - begin), sizes[order[end - 1]])
             if end - begin > 1 and seconds <= slack and seconds < least * work:
                 least, found = seconds / work, (begin, end)
     return sorted(order[found[0]:found[1]])

@@ -25,7 +25,6 @@ from batching.settings import Settings, from_environment
 IDLE_S = 0.1
 PRIME_S = 3.0
 REPEATS = 2
-PARTS = (0.0, 0.5, 1.0)
 STALE = 2
 STRETCH_MOST = 10.0
 SHOW_EVERY = 16
@@ -46,17 +45,18 @@ class Worker:
         self._batches = 0
 
     def prime(self, bodies: Sequence[bytes]) -> None:
-        """Run golden bodies in batches of growing size, of short, middling and long ones; raises what the model raises.
+        """Run golden bodies in batches of growing size, of short, long and mixed ones; raises what the model raises.
 
         Ends when growing has stopped to pay or PRIME_S is over: serving teaches the rest.
         """
         order = sorted(bodies, key=len)
         begun = time.perf_counter()
         self._answers([model.decode(order[0])])
-        least: dict[tuple[int, int], float] = {}
+        least: dict[tuple[int, float, int], float] = {}
         each: list[float] = []
         for n in (size for size in SIZES if size <= self._settings.max_batch):
-            each.append(sum(self._timed(order, n, least)) / n)
+            shortest_s, longest_s, *_ = self._timed(order, n, least)
+            each.append((shortest_s + longest_s) / n)
             stopped = len(each) > STALE and min(each[-STALE:]) > min(each[:-STALE]) * (1 - self._settings.gain)
             if stopped or time.perf_counter() - begun > PRIME_S:
                 break
@@ -64,19 +64,19 @@ class Worker:
         for _ in range(REPEATS - 1):
             for n in SIZES[:len(each)]:
                 self._timed(order, n, least)
-        self._costs.prime([(n, size, seconds) for (n, size), seconds in least.items()])
+        self._costs.prime([(*place, seconds) for place, seconds in least.items()])
         self._show()
 
-    def _timed(self, order: Sequence[bytes], n: int, least: dict[tuple[int, int], float]) -> list[float]:
-        """Seconds of n bodies of like length, of short, middling and long ones; `least` keeps each least one."""
+    def _timed(self, order: Sequence[bytes], n: int, least: dict[tuple[int, float, int], float]) -> list[float]:
+        """Seconds of n bodies: the shortest, the longest, and some of all lengths; `least` keeps each least one."""
         taken = []
-        for part in PARTS:
-            at = max(0, min(round(part * len(order)), len(order) - n))
-            batch = [order[(at + i) % len(order)] for i in range(n)]
+        ends = max(0, len(order) - n)
+        for at, step in ((0, 1.0), (ends, 1.0), *([(0, (len(order) - 1) / (n - 1))] if n > 1 else ())):
+            batch = [order[round(at + i * step) % len(order)] for i in range(n)]
             start = self._clock()
             self._answers([model.decode(body) for body in batch])
             taken.append(self._clock() - start)
-            place = (n, max(map(len, batch)))
+            place = (n, sum(map(len, batch)) / n, max(map(len, batch)))
             least[place] = min(taken[-1], least.get(place, taken[-1]))
         return taken
 
@@ -103,8 +103,10 @@ class Worker:
         return answers + self._predicted(live, items, start_ns) if live else answers
 
     def _predicted(self, jobs: list[Job], items: list[Any], start_ns: int) -> list[Answer]:
-        n, size = len(jobs), max(len(job.body) for job in jobs)
-        self._board.start((job.id for job in jobs), start_ns / 1e9, self._stretch * self._costs.predict(n, size))
+        n, longest = len(jobs), max(len(job.body) for job in jobs)
+        mean = sum(len(job.body) for job in jobs) / n
+        expected_s = self._stretch * self._costs.predict(n, mean, longest)
+        self._board.start((job.id for job in jobs), start_ns / 1e9, expected_s)
         start_s = self._clock()
         try:
             bodies = self._answers(items)
@@ -117,7 +119,7 @@ class Worker:
         finally:
             self._board.stop()
         model_ns = time.monotonic_ns() - start_ns
-        self._learn(n, size, self._clock() - start_s, model_ns / 1e9)
+        self._learn(n, mean, longest, self._clock() - start_s, model_ns / 1e9)
         return [Answer(job.id, 200, _queue_us(job, start_ns), job.wait_us, model_ns // 1000, n, body)
                 for job, body in zip(jobs, bodies, strict=True)]
 
@@ -127,8 +129,8 @@ class Worker:
             raise RuntimeError(f"predict gave {len(answers)} answers for {len(items)} items")
         return [model.encode(answer) for answer in answers]
 
-    def _learn(self, n: int, size: int, work_s: float, seconds: float) -> None:
-        self._costs.observe(n, size, max(work_s, 1e-6))
+    def _learn(self, n: int, mean: float, longest: int, work_s: float, seconds: float) -> None:
+        self._costs.observe(n, mean, longest, max(work_s, 1e-6))
         self._stretch += RATE * (min(seconds / max(work_s, 1e-6), STRETCH_MOST) - self._stretch)
         board = self._board
         board.add("batches")
@@ -143,7 +145,7 @@ class Worker:
         size = self._costs.typical_size
         self._board["best"] = policy.best_size(self._costs.predict, size, self._settings.max_batch, self._settings.gain)
         for n in SIZES:
-            self._board[f"cost_{n}"] = self._stretch * self._costs.predict(n, size)
+            self._board[f"cost_{n}"] = self._stretch * self._costs.predict(n, size, size)
         self._board.show_law(self._costs.law(self._stretch))
 
 

@@ -19,12 +19,18 @@ seconds = st.floats(1e-6, 1.0)
 lengths = st.lists(st.integers(1, 5000), min_size=1, max_size=24)
 
 
-def line(a: float, b: float, c: float) -> policy.Cost:
-    """The cost of a batch as overhead, item and padded length."""
-    return lambda n, size: a + b * n + c * n * size
+def line(a: float, b: float, c: float, d: float | None = None) -> policy.Cost:
+    """The cost of a batch as overhead, item, length and padding; padding costs what length does unless said."""
+    each = c if d is None else d
+    return lambda n, mean, longest: a + n * (b + c * mean + each * (longest - mean))
 
 
-costs = st.builds(line, seconds, seconds, st.floats(0, 1e-3))
+def of(cost: policy.Cost, sizes: list[int]) -> float:
+    """What these bodies cost in one batch."""
+    return cost(len(sizes), sum(sizes) / len(sizes), max(sizes))
+
+
+costs = st.builds(line, seconds, seconds, st.floats(0, 1e-3), st.floats(0, 1e-3))
 
 
 @given(lengths, costs, st.integers(1, 32), st.data())
@@ -35,15 +41,15 @@ def test_a_batch_holds_the_oldest_and_breaks_no_deadline(sizes: list[int], cost:
     assert batch[0] == 0
     assert batch == sorted(set(batch))
     assert len(batch) <= most
-    assert len(batch) == 1 or cost(len(batch), max(sizes[i] for i in batch)) <= min(slack[i] for i in batch)
+    assert len(batch) == 1 or of(cost, [sizes[i] for i in batch]) <= min(slack[i] for i in batch) * (1 + 1e-9)
 
 
 @given(lengths, costs, st.integers(1, 32))
 def test_a_batch_is_cheaper_than_its_members_alone(sizes: list[int], cost: policy.Cost, most: int) -> None:
     most = policy.best_size(cost, sizes[0], most, 0.05)
     batch = policy.pick(sizes, [math.inf] * len(sizes), cost, most, 0.05)
-    together = cost(len(batch), max(sizes[i] for i in batch))
-    assert together <= sum(cost(1, sizes[i]) for i in batch) * 1.05 + 1e-12
+    together = of(cost, [sizes[i] for i in batch])
+    assert together <= sum(cost(1, sizes[i], sizes[i]) for i in batch) * 1.05 + 1e-12
 
 
 def test_like_lengths_run_together() -> None:
@@ -54,6 +60,10 @@ def test_like_lengths_run_together() -> None:
 
 def test_where_length_is_nothing_the_next_oldest_run() -> None:
     assert policy.pick([300, 10, 299, 11], [9.0] * 4, line(1e-3, 1e-4, 0.0), 3, 0.05) == [0, 1, 2]
+
+
+def test_where_padding_is_nothing_the_next_oldest_run() -> None:
+    assert policy.pick([300, 10, 299, 11], [9.0] * 4, line(1e-3, 1e-4, 1e-4, 0.0), 3, 0.05) == [0, 1, 2]
 
 
 @given(seconds, st.integers(1, 64))
@@ -75,7 +85,7 @@ def test_more_room_never_means_a_smaller_batch(cost: policy.Cost, limit: int, ga
 @given(costs, st.integers(1, 64), st.floats(0, 0.25), st.floats(0, 0.25))
 def test_asking_for_more_gain_never_means_a_bigger_batch(cost: policy.Cost, limit: int, one: float, two: float) -> None:
     low, high = sorted((one, two))
-    each = {gain: cost(n, 80) / n for gain in (low, high) for n in [policy.best_size(cost, 80, limit, gain)]}
+    each = {gain: cost(n, 80, 80) / n for gain in (low, high) for n in [policy.best_size(cost, 80, limit, gain)]}
     assert each[high] >= each[low] * (1 - low) * 0.999
 
 
@@ -118,36 +128,51 @@ def test_a_dearer_model_never_needs_more_fronts(one: float, two: float, cores: i
     assert 1 <= policy.fronts_for(dear, cores) <= policy.fronts_for(cheap, cores) <= cores
 
 
-@given(st.floats(1e-5, 1e-2), st.floats(1e-5, 1e-2), st.floats(1e-8, 1e-5))
-def test_costs_predict_sizes_never_measured(a: float, b: float, c: float) -> None:
-    true, learned = line(a, b, c), Costs()
-    learned.prime([(n, size, true(n, size)) for n in (1, 2, 4, 8) for size in (20, 100, 500)])
+def primed(true: policy.Cost) -> Costs:
+    learned = Costs()
+    learned.prime([(n, mean, longest, true(n, mean, longest)) for n in (1, 2, 4, 8)
+                   for mean, longest in ((20.0, 20), (100.0, 100), (50.0, 90))])
+    return learned
+
+
+@given(st.floats(1e-5, 1e-2), st.floats(1e-5, 1e-2), st.floats(1e-8, 1e-5), st.floats(0, 1e-5))
+def test_costs_predict_sizes_never_measured(a: float, b: float, c: float, d: float) -> None:
+    true = line(a, b, c, d)
+    learned = primed(true)
     for n in (1, 3, 5, 8, 16, 32):
-        for size in (10, 60, 900):
-            assert learned.predict(n, size) == pytest.approx(true(n, size), rel=0.02)
-            assert learned.law(1.0).predict(n, size) == pytest.approx(learned.predict(n, size))
+        for mean, longest in ((10, 10), (60, 80), (300, 900)):
+            assert learned.predict(n, mean, longest) == pytest.approx(true(n, mean, longest), rel=0.02)
+            assert learned.law(1.0).predict(n, mean, longest) == pytest.approx(learned.predict(n, mean, longest))
 
 
 def test_replicas_that_learned_apart_agree_on_the_mean() -> None:
-    one, two = Law((1.0, 2.0, 3.0), (1.0, 2.0)), Law((3.0, 2.0, 1.0), (3.0, 4.0))
-    assert mean_law([one, two]) == Law((2.0, 2.0, 2.0), (2.0, 3.0))
+    one, two = Law((1.0, 2.0, 3.0, 0.0), (1.0, 2.0)), Law((3.0, 2.0, 1.0, 4.0), (3.0, 4.0))
+    assert mean_law([one, two]) == Law((2.0, 2.0, 2.0, 2.0), (2.0, 3.0))
 
 
 @given(st.floats(0.5, 2.0))
 def test_costs_follow_a_machine_that_changes(drift: float) -> None:
-    true, learned = line(1e-3, 1e-3, 1e-5), Costs()
-    learned.prime([(n, size, true(n, size)) for n in (1, 2, 4, 8) for size in (20, 100)])
+    true = line(1e-3, 1e-3, 1e-5)
+    learned = primed(true)
     for step in range(2000):
         n, size = (1, 4, 8)[step % 3], (20, 100)[step % 2]
-        learned.observe(n, size, drift * true(n, size))
-    assert learned.predict(8, 60) == pytest.approx(drift * true(8, 60), rel=0.05)
+        learned.observe(n, size, size, drift * true(n, size, size))
+    assert learned.predict(8, 60, 60) == pytest.approx(drift * true(8, 60, 60), rel=0.05)
 
 
 def test_one_long_pause_does_not_change_what_is_learned() -> None:
-    true, learned = line(1e-3, 1e-3, 1e-5), Costs()
-    learned.prime([(n, size, true(n, size)) for n in (1, 2, 4, 8) for size in (20, 100)])
-    learned.observe(4, 60, 100 * true(4, 60))
-    assert learned.predict(4, 60) == pytest.approx(true(4, 60), rel=0.06)
+    true = line(1e-3, 1e-3, 1e-5)
+    learned = primed(true)
+    learned.observe(4, 60, 60, 100 * true(4, 60, 60))
+    assert learned.predict(4, 60, 60) == pytest.approx(true(4, 60, 60), rel=0.06)
+
+
+@given(st.integers(0, 2000), st.integers(1, 16), st.integers(1, 32), seconds)
+def test_a_longer_queue_never_promises_an_earlier_answer(queued: int, workers: int, best: int, batch_s: float) -> None:
+    now = policy.expected_s(queued, workers, best, batch_s)
+    assert now <= policy.expected_s(queued + 1, workers, best, batch_s)
+    assert now == 0 if queued == 0 else now >= batch_s
+
 
 
 @given(st.integers(1, 1000))

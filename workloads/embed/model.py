@@ -52,7 +52,7 @@ def decode(body: bytes) -> str:
 
 
 def predict(model: Model, batch: list[str]) -> list[np.ndarray]:
-    """float32[384] of unit length for every text; a batch is padded to its longest text."""
+    """float32[384] of unit length for every text; a batch is padded to its longest text, which only attention pays."""
     encoded = model.tokenizer.encode_batch(batch)
     ids = np.array([item.ids for item in encoded], np.int64)
     mask = np.array([item.attention_mask for item in encoded], np.int64)

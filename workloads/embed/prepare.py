@@ -1,8 +1,10 @@
 """Writes all-MiniLM-L6-v2 as ONNX, with dynamic batch and length, and its tokenizer: `python prepare.py OUT_DIR`.
 
 The graph is BERT (Devlin et al. 2019) as the weights' own configuration describes it, mean-pooled over the attention
-mask and scaled to unit length. It uses standard operators only, so that any engine can read it: ONNX Runtime fuses what
-pays when it loads (bias and Gelu, scale and matmul), and hand-fused Attention operators were measured to be no faster.
+mask and scaled to unit length. Padding takes part in attention alone: everything else works on the rows of real
+tokens, put side by side (as in ByteTransformer, Zhai et al. 2023), so that texts of unlike lengths can share a batch.
+It uses standard operators only, so that any engine can read it: ONNX Runtime fuses what pays when it loads (matmul and
+bias), and hand-fused Attention operators were measured to be no faster.
 """
 
 import importlib.util
@@ -51,15 +53,28 @@ class Graph:
 def build(weights: dict[str, np.ndarray], config: dict) -> ModelProto:
     """int64 input_ids and attention_mask [batch, length] to float32 embedding [batch, hidden]."""
     graph = Graph(weights, config)
-    x = embeddings(graph)
     mask = graph.node("Cast", ["attention_mask"], "mask", to=TensorProto.FLOAT)
     wide = graph.node("Unsqueeze", [mask, graph.ints("axes_1_2", 1, 2)], "mask_4d")
     absent = graph.node("Sub", [graph.constant("one", np.float32(1)), wide], "absent")
-    bias = graph.node("Mul", [absent, graph.constant("masked", np.float32(MASKED))], "score_bias")
+    graph.node("Mul", [absent, graph.constant("masked", np.float32(MASKED))], "score_bias")
+    places(graph)
+    x = embeddings(graph)
     for index in range(config["num_hidden_layers"]):
-        x = layer(graph, f"encoder.layer.{index}.", x, bias)
-    pooled(graph, x, mask)
+        x = layer(graph, f"encoder.layer.{index}.", x)
+    pooled(graph, graph.node("Gather", [x, "row_of"], "padded", axis=0), mask)
     return graph.model("all-MiniLM-L6-v2", config["hidden_size"])
+
+
+def places(graph: Graph) -> None:
+    """`real` [rows]: where each real token stands in the flattened batch; `row_of` [batch, length]: its row, which for
+    padding is the one of the token before it."""
+    graph.ints("flat", -1)
+    flat = graph.node("Reshape", ["attention_mask", "flat"], "flat_mask")
+    graph.node("Reshape", [graph.node("NonZero", [flat], "found"), "flat"], "real")
+    count = graph.node("CumSum", [flat, graph.constant("axis", np.int64(0))], "count")
+    before = graph.node("Sub", [count, graph.ints("step", 1)], "before")
+    row = graph.node("Max", [before, graph.ints("first", 0)], "row")
+    graph.node("Reshape", [row, graph.node("Shape", ["attention_mask"], "shape")], "row_of")
 
 
 def embeddings(graph: Graph) -> str:
@@ -67,15 +82,16 @@ def embeddings(graph: Graph) -> str:
     words = graph.constant("words", graph.weights["embeddings.word_embeddings.weight"])
     positions = graph.constant("positions", graph.weights["embeddings.position_embeddings.weight"]
                                + graph.weights["embeddings.token_type_embeddings.weight"][0])
-    shape = graph.node("Shape", ["input_ids"], "length", start=1, end=2)
-    placed = graph.node("Slice", [positions, graph.ints("zero", 0), shape, graph.ints("axis_0", 0)], "placed")
-    total = graph.node("Add", [graph.node("Gather", [words, "input_ids"], "looked_up"), placed], "embedded")
+    ids = graph.node("Gather", [graph.node("Reshape", ["input_ids", "flat"], "flat_ids"), "real"], "ids")
+    length = graph.node("Shape", ["attention_mask"], "length", start=1, end=2)
+    placed = graph.node("Gather", [positions, graph.node("Mod", ["real", length], "position")], "placed")
+    total = graph.node("Add", [graph.node("Gather", [words, ids], "looked_up"), placed], "embedded")
     return normalised(graph, "embeddings.", total)
 
 
-def layer(graph: Graph, name: str, x: str, bias: str) -> str:
+def layer(graph: Graph, name: str, x: str) -> str:
     """One encoder layer: attention, then the feed-forward part, each with its residual and normalisation."""
-    attended = attention(graph, name, x, bias)
+    attended = attention(graph, name, x)
     out = dense(graph, name + "attention.output.dense", attended)
     residual = graph.node("Add", [out, x], name + "attention.residual")
     x = normalised(graph, name + "attention.output.", residual)
@@ -85,8 +101,9 @@ def layer(graph: Graph, name: str, x: str, bias: str) -> str:
     return normalised(graph, name + "output.", graph.node("Add", [out, x], name + "residual"))
 
 
-def attention(graph: Graph, name: str, x: str, bias: str) -> str:
-    """Multi-head attention; query, key and value are one matrix product, the scale is folded into the query."""
+def attention(graph: Graph, name: str, x: str) -> str:
+    """Multi-head attention, padded for its length and back to rows; query, key and value are one matrix product, the
+    scale is folded into the query."""
     heads = graph.config["num_attention_heads"]
     size = graph.config["hidden_size"] // heads
     parts = [f"{name}attention.self.{part}" for part in ("query", "key", "value")]
@@ -95,17 +112,20 @@ def attention(graph: Graph, name: str, x: str, bias: str) -> str:
     offset = np.concatenate([graph.weights[f"{part}.bias"] for part in parts]) * scale
     joint = graph.node("MatMul", [x, graph.constant(name + "qkv.weight", matrix)], name + "qkv.product")
     joint = graph.node("Add", [joint, graph.constant(name + "qkv.bias", offset)], name + "qkv")
+    joint = graph.node("Gather", [joint, "row_of"], name + "qkv.padded", axis=0)
     joint = graph.node("Reshape", [joint, graph.ints(name + "split", 0, 0, 3 * heads, size)], name + "qkv.heads")
     joint = graph.node("Transpose", [joint], name + "qkv.by_head", perm=[0, 2, 1, 3])
     query, key, value = (name + part for part in ("query", "key", "value"))
     graph.nodes.append(helper.make_node("Split", [joint], [query, key, value], name=name + "split_qkv",
                                         axis=1, num_outputs=3))
     turned = graph.node("Transpose", [key], name + "key.turned", perm=[0, 1, 3, 2])
-    scores = graph.node("Add", [graph.node("MatMul", [query, turned], name + "products"), bias], name + "scores")
+    products = graph.node("MatMul", [query, turned], name + "products")
+    scores = graph.node("Add", [products, "score_bias"], name + "scores")
     shares = graph.node("Softmax", [scores], name + "shares", axis=-1)
     mixed = graph.node("MatMul", [shares, value], name + "mixed")
     mixed = graph.node("Transpose", [mixed], name + "mixed.by_token", perm=[0, 2, 1, 3])
-    return graph.node("Reshape", [mixed, graph.ints(name + "join", 0, 0, heads * size)], name + "attended")
+    mixed = graph.node("Reshape", [mixed, graph.ints(name + "join", -1, heads * size)], name + "mixed.flat")
+    return graph.node("Gather", [mixed, "real"], name + "attended", axis=0)
 
 
 def dense(graph: Graph, name: str, x: str) -> str:
@@ -124,8 +144,8 @@ def normalised(graph: Graph, name: str, x: str) -> str:
 def pooled(graph: Graph, x: str, mask: str) -> str:
     """The mean over the real tokens, scaled to unit length, which makes dividing by their number needless."""
     weight = graph.node("Unsqueeze", [mask, graph.ints("axis_2", 2)], "mask_3d")
-    real = graph.node("Mul", [x, weight], "real")
-    total = graph.node("ReduceSum", [real, graph.ints("axis_1", 1)], "total", keepdims=0)
+    kept = graph.node("Mul", [x, weight], "kept")
+    total = graph.node("ReduceSum", [kept, graph.ints("axis_1", 1)], "total", keepdims=0)
     norm = graph.node("ReduceL2", [total, graph.ints("last", 1)], "norm", keepdims=1)
     return graph.node("Div", [total, norm], "embedding")
 

@@ -1,0 +1,87 @@
+"""What a queue with deadlines lets in, gives out and refuses."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SETUPS = Path(__file__).resolve().parents[2] / "setups"
+sys.path.insert(0, str(SETUPS))
+
+from batching.backlog import Backlog  # noqa: E402  the path above makes it importable
+from batching.board import worker_board  # noqa: E402
+from batching.costs import SIZES, Law  # noqa: E402
+from batching.job import Answer, Job  # noqa: E402
+from batching.settings import Settings, from_environment  # noqa: E402
+
+BODY = b"x" * 100
+EACH_S = 0.010      # alone; a batch of n takes 4 ms + n * 6 ms
+
+
+class Queue:
+    """A backlog over two workers whose costs are known, and what it refused."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        boards = [worker_board(folder, slot) for slot in range(2)]
+        for board in boards:
+            board.show_law(Law((0.004, 0.006, 0.0, 0.0), (1.0,) * len(SIZES)))
+            board["ready"] = 1
+        self.pending: dict[int, None] = {}
+        self.refused: list[Answer] = []
+        self.backlog = Backlog(settings, self.pending, boards, 1, self._refuse)
+
+    def _refuse(self, answers: list[Answer]) -> None:
+        self.refused += answers
+        for answer in answers:
+            self.pending.pop(answer.id)
+
+    def put(self, job_id: int, slack_s: float) -> None:
+        now_ns = time.monotonic_ns()
+        self.pending[job_id] = None
+        self.backlog.put(Job(job_id, now_ns, now_ns + int(slack_s * 1e9), 1, 0, BODY))
+
+
+@pytest.fixture
+def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Queue:
+    for name, value in {"WORKLOAD": str(tmp_path), "MODEL_DIR": str(tmp_path), "HOST": "127.0.0.1", "PORT": "1",
+                        "THREADS": "1", "KNOB_WORKERS": "2", "KNOB_MAX_BATCH": "8", "SERVER_CORES": "2"}.items():
+        monkeypatch.setenv(name, value)
+    return Queue(tmp_path, from_environment())
+
+
+def test_an_empty_queue_lets_everyone_in_whose_time_is_not_over(queue: Queue) -> None:
+    assert queue.backlog.room(BODY, 0.001)
+
+
+def test_a_queue_lets_in_only_who_can_be_answered_in_time(queue: Queue) -> None:
+    for job_id in range(40):
+        queue.put(job_id, 10.0)
+    # 40 jobs in batches of at most 8, 52 ms each, on two workers: 130 ms, and one and a half batches.
+    assert not queue.backlog.room(BODY, 0.2)
+    assert queue.backlog.room(BODY, 0.4)
+
+
+def test_who_cannot_be_answered_in_time_any_more_is_refused_before_the_model_runs(queue: Queue) -> None:
+    queue.put(1, EACH_S / 2)
+    queue.put(2, 10.0)
+    assert [job.id for job in queue.backlog.batch(1)] == [2]
+    assert [(answer.id, answer.status) for answer in queue.refused] == [(1, 504)]
+
+
+def test_who_gave_up_is_neither_run_nor_refused_nor_counted(queue: Queue) -> None:
+    for job_id in range(40):
+        queue.put(job_id, 10.0)
+    queue.pending.clear()
+    assert queue.backlog.room(BODY, 0.02)
+    assert queue.backlog.batch(1) == []
+    assert queue.refused == []
+
+
+def test_a_batch_ends_before_the_first_deadline_in_it(queue: Queue) -> None:
+    queue.put(1, 0.030)
+    for job_id in range(2, 10):
+        queue.put(job_id, 10.0)
+    batch = queue.backlog.batch(1)
+    assert batch[0].id == 1
+    assert 0.004 + 0.006 * len(batch) < 0.030
