@@ -15,7 +15,8 @@ Knob = bool | int | float | str
 
 
 class Needs(Noun):
-    """What a machine must have; a machine that lacks it skips the setup and says so."""
+    """What a machine must have; a machine that lacks it skips the setup and says so. `packages` are requirements that
+    not every index has, as a lock names them."""
 
     gpu: bool = False
     java: bool = False
@@ -23,6 +24,7 @@ class Needs(Noun):
     programs: tuple[str, ...] = ()
     memory_gb: float = 0.0
     disk_gb: float = 0.0
+    packages: tuple[str, ...] = ()
 
 
 class Setup(Noun):
@@ -32,7 +34,7 @@ class Setup(Noun):
     environment. A knob whose value is "cores" becomes the number of server cores. `shares` names sibling folders
     whose code the setup imports. `limits` maps a workload (or a word like "batch") to why the engine cannot do it.
     `protocol` names a codec, or a knob in braces that does; `predict` and `ready` are the codec's usual routes unless
-    given.
+    given. `displaces` names packages of the workload's lock in whose stead the setup's own lock is followed.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Setup(Noun):
     ready_timeout_s: PositiveFloat = Field(default=60.0, le=600)
     stop_timeout_s: PositiveFloat = Field(default=10.0, le=600)
     requirements: str = "requirements.txt"
+    displaces: tuple[str, ...] = ()
     shares: tuple[str, ...] = ()
     knobs: dict[str, Knob] = Field(default_factory=dict)
     limits: dict[str, str] = Field(default_factory=dict)

@@ -9,6 +9,7 @@ from harness.cli.show import dump, screen
 from harness.errors import Exit, UsageError
 from harness.record.verify import verify as problems_of
 from harness.run.environments import environment
+from harness.run.machine import lacking
 from harness.run.prepare import prepare as prepare_workload
 
 
@@ -52,8 +53,8 @@ def prepare(workloads: list[str], setups: list[str]) -> None:
         environment([workload.lock], say)
         out.print(f"{name}: ready in {made.folder}", markup=False, highlight=False)
         for setup in [found.setup(one) for one in setups or found.setup_names()]:
-            if workload.name not in setup.limits:
-                environment([workload.lock, setup.lock], say)
+            if workload.name not in setup.limits and not lacking(setup.needs.model_dump(), setup.folder):
+                environment([workload.lock, setup.lock], say, setup.displaces)
 
 
 def verify(run: Path, results: Path, as_json: bool) -> int:

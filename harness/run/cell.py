@@ -114,7 +114,8 @@ def _measure(run: Run) -> None:
     skip = why_skipped(attempt, run.bench)
     if skip:
         return outcome.end("skipped", skip)
-    outcome.environment = environment([attempt.workload.lock, attempt.setup.lock], run.say)
+    outcome.environment = environment([attempt.workload.lock, attempt.setup.lock], run.say,
+                                      attempt.setup.displaces)
     outcome.facts["env_bytes"] = outcome.environment.bytes
     outcome.facts["unlike_lock"] = differences(outcome.environment.folder, [attempt.workload.lock, attempt.setup.lock],
                                                run.model_dir)

@@ -75,7 +75,7 @@ def check(setup: Setup, workload: Workload, say: Say = lambda _: None,
     with ExitStack() as stack:
         prepared = prepare(workload, say)
         agent = stack.enter_context(Agent(workload, prepared, environment([workload.lock], say)))
-        own = environment([workload.lock, setup.lock], say)
+        own = environment([workload.lock, setup.lock], say, setup.displaces)
         bench = _Bench(setup, workload, agent, own.python, prepared.folder)
         points, answers = _first_server(bench, say, dict(others or {}))
         if QUEUE in setup.knobs and points[0].verdict == "passed":

@@ -26,18 +26,20 @@ class Environment:
     bytes: int
 
 
-def environment(locks: Sequence[Path], say: Callable[[str], None] = lambda _: None) -> Environment:
+def environment(locks: Sequence[Path], say: Callable[[str], None] = lambda _: None,
+                displaced: Sequence[str] = ()) -> Environment:
     """The environment that holds exactly what the locks list, for this Python; built when it is not in the cache.
 
-    Locks are exact and hashed; a package in two of them must have one version. Packages come from uv's cache where they
-    are there, so that nothing needs the network twice. Raises TailraceError when a package cannot be had.
+    Locks are exact and hashed; a package in two of them must have one version, but for the `displaced` ones, which are
+    taken from the last lock alone. Packages come from uv's cache where they are there, so that nothing needs the
+    network twice. Raises TailraceError when a package cannot be had.
     """
     locks = [lock.resolve() for lock in locks]
-    folder = cache_folder() / "envs" / hash_paths(locks, sys.version, sys.platform)
+    folder = cache_folder() / "envs" / hash_paths(locks, sys.version, sys.platform, *sorted(displaced))
 
     def make(scratch: Path) -> None:
         say(f"building the environment of {', '.join(_short(lock) for lock in locks)}")
-        _build(scratch, locks)
+        _build(scratch, locks, displaced)
         facts = {"bytes": _bytes_below(scratch), "locks": [_short(lock) for lock in locks], "python": sys.version}
         (scratch / _FACTS).write_text(json.dumps(facts), "utf-8")
 
@@ -51,13 +53,33 @@ def _intact(folder: Path) -> bool:
     return (folder / _FACTS).is_file() and (folder / "bin" / "python").exists()
 
 
-def _build(folder: Path, locks: Sequence[Path]) -> None:
+def lacking_packages(requirements: Sequence[str]) -> list[str]:
+    """Those of the requirements that neither uv's cache nor any index or wheel folder it is told of has for this
+    Python."""
+    ask = ["pip", "install", "--quiet", "--dry-run", "--no-deps", "--reinstall", "--python", sys.executable]
+    return [each for each in requirements if _uv(*ask, "--offline", each) and _uv(*ask, each)]
+
+
+def without(lock: str, packages: Sequence[str]) -> str:
+    """The lock's text without the entries of those packages: an entry is a line that begins in the first column, with
+    the lines below it that do not."""
+    names = "|".join(re.sub(r"[-_.]+", "[-_.]+", name) for name in packages)
+    entry = rf"^(?:{names})(?![\w.-]|\[)[^\n]*\n(?:[ \t][^\n]*\n)*"
+    return re.sub(entry, "", lock.rstrip("\n") + "\n", flags=re.MULTILINE | re.IGNORECASE) if packages else lock
+
+
+def _build(folder: Path, locks: Sequence[Path], displaced: Sequence[str]) -> None:
     told = _uv("venv", "--quiet", "--relocatable", "--allow-existing", "--no-project", "--python", sys.executable,
                str(folder))
     if told:
         raise TailraceError(f"no environment could be made: {told}", "check the Python that runs tailrace")
+    files = list(map(str, locks))
+    for number, lock in enumerate(locks[:-1] if displaced else ()):
+        shortened = folder / f"{number}-{lock.name}"
+        shortened.write_text(without(lock.read_text("utf-8"), displaced), "utf-8")
+        files[number] = str(shortened)
     sync = ["pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode",
-            "--allow-empty-requirements", "--python", str(folder / "bin" / "python"), *map(str, locks)]
+            "--allow-empty-requirements", "--python", str(folder / "bin" / "python"), *files]
     # Offline first: exact versions that uv has kept need no index; asking it costs time and, without a network, all.
     if _uv(*sync, "--offline") and (told := _uv(*sync)):
         raise TailraceError(f"{', '.join(_short(lock) for lock in locks)}: {told}",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.record.schema import SCHEMA
+from harness.run.environments import lacking_packages
 
 _CPU = Path("/sys/devices/system/cpu/cpu0")
 
@@ -73,6 +74,8 @@ def lacking(needs: dict[str, Any], folder: Path) -> str:
     missing = ["a GPU"] if needs.get("gpu") and not gpus() else []
     missing += [name for name in ("java", "docker") if needs.get(name) and not shutil.which(name)]
     missing += [f"the program {name}" for name in needs.get("programs", ()) if not shutil.which(name)]
+    missing += [f"the package {each} (no index or wheel folder that uv is told of has it)"
+                for each in lacking_packages(needs.get("packages", ()))]
     memory, disk = memory_bytes() / 2**30, shutil.disk_usage(folder).free / 2**30
     if needs.get("memory_gb", 0) > memory:
         missing.append(f"{needs['memory_gb']:g} GB of memory (it has {memory:.1f})")

@@ -90,7 +90,8 @@ def _attempt(attempt: Attempt, bench: Bench, agents: Agents, observer: Observer)
         return _without_rows(attempt, bench, Outcome("skipped", skip))
     try:
         agent, model_dir = agents.of(attempt.workload)
-        environment([attempt.workload.lock, attempt.setup.lock], observer.say)  # on all CPUs, where it is to be built
+        # On all CPUs, where it is to be built.
+        environment([attempt.workload.lock, attempt.setup.lock], observer.say, attempt.setup.displaces)
     except TailraceError as error:
         return _without_rows(attempt, bench, Outcome("failed", str(error)))
     with _on_load_cpus(bench):

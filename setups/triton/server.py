@@ -1,0 +1,98 @@
+"""Starts the tritonserver that lies in the wheel nvidia-pytriton, on a model repository of its own."""
+
+import contextlib
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from replica.lifeline import die_with_parent
+
+STOP_S = 8
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where Triton and its instances exchange tensors
+
+CONFIG = """
+backend: "python"
+default_model_filename: "entry.py"
+max_batch_size: {max_batch}
+input [{{ name: "body", data_type: TYPE_STRING, dims: [ 1 ] }}]
+output [{{ name: "answer", data_type: TYPE_STRING, dims: [ 1 ] }}]
+instance_group [{{ count: {instances}, kind: KIND_CPU }}]
+dynamic_batching {{ max_queue_delay_microseconds: {delay_us} }}
+"""
+
+
+def main() -> int:
+    """Triton's exit code, after SIGTERM or when it ended by itself."""
+    mine = f"tailrace-triton-{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix="triton-", ignore_cleanup_errors=True) as folder:
+        wheel = Path(importlib.util.find_spec("pytriton").origin).parent / "tritonserver"
+        command = [str(wheel / "bin" / "tritonserver"), *options(Path(folder), wheel, mine)]
+        # In a session of its own: a SIGTERM for the group would reach the instances before Triton has drained them.
+        triton = subprocess.Popen(command, env=environment(wheel), start_new_session=True,
+                                  preexec_fn=partial(die_with_parent, os.getpid()))  # noqa: PLW1509
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: triton.terminate())
+        code = triton.wait()
+    for region in SHARED_MEMORY.glob(mine + "*"):  # they stay when it was killed
+        region.unlink(missing_ok=True)
+    return abs(code)
+
+
+def options(folder: Path, wheel: Path, regions: str) -> list[str]:
+    """Everything on loopback, and only the model that it is told to load."""
+    host, ports = os.environ["HOST"], {name: str(port) for name, port in other_ports().items()}
+    ports["grpc" if os.environ["KNOB_PROTOCOL"] == "oip-grpc" else "http"] = os.environ["PORT"]
+    return [f"--model-repository={repository(folder)}", "--model-control-mode=explicit", "--load-model=model",
+            f"--backend-directory={backends(folder, wheel)}", "--disable-auto-complete-config",
+            f"--backend-config=python,shm-region-prefix-name={regions}", f"--exit-timeout-secs={STOP_S}",
+            *(f"--{each}-address={host}" for each in ports), *(f"--{each}-port={ports[each]}" for each in ports),
+            "--allow-gpu-metrics=false", "--log-info=false"]
+
+
+def repository(folder: Path) -> Path:
+    """A model repository that holds version 1 of `model`."""
+    version = folder / "models" / "model" / "1"
+    version.mkdir(parents=True)
+    # The Python that Triton embeds does not read PYTHONPATH.
+    (version / "entry.py").write_text(f"import sys\nsys.path[:0] = {os.environ['PYTHONPATH'].split(':')}\n"
+                                      "from served import TritonPythonModel as TritonPythonModel\n", "utf-8")
+    (version.parent / "config.pbtxt").write_text(CONFIG.format(
+        max_batch=int(os.environ["KNOB_MAX_BATCH"]), instances=int(os.environ["KNOB_INSTANCES"]),
+        delay_us=round(float(os.environ["KNOB_MAX_DELAY_MS"]) * 1e3)), "utf-8")
+    return folder / "models"
+
+
+def backends(folder: Path, wheel: Path) -> Path:
+    """A backend directory that holds the Python backend with the stub of this Python's version."""
+    python = folder / "backends" / "python"
+    python.mkdir(parents=True)
+    stub = wheel / "python_backend_stubs" / f"{sys.version_info.major}.{sys.version_info.minor}"
+    for file in (*(wheel / "backends" / "python").iterdir(), *stub.iterdir()):
+        (python / file.name).symlink_to(file)
+    return folder / "backends"
+
+
+def environment(wheel: Path) -> dict[str, str]:
+    """Where Triton and its instances find their libraries. This interpreter's libpython comes first: the system's may
+    be of another 3.x.y than the modules that it would load."""
+    libraries = [sysconfig.get_config_var("LIBDIR"), str(wheel.parents[1] / "nvidia_pytriton.libs")]
+    return os.environ | {"LD_LIBRARY_PATH": ":".join(libraries)}
+
+
+def other_ports() -> dict[str, int]:
+    """A port that is free now for each endpoint."""
+    with contextlib.ExitStack() as stack:
+        sockets = {name: stack.enter_context(socket.create_server((os.environ["HOST"], 0)))
+                   for name in ("http", "grpc", "metrics")}
+        return {name: each.getsockname()[1] for name, each in sockets.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
