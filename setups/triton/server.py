@@ -64,7 +64,7 @@ def repository(folder: Path) -> Path:
     (version / "entry.py").write_text(f"import sys\nsys.path[:0] = {os.environ['PYTHONPATH'].split(':')}\n"
                                       "from served import TritonPythonModel as TritonPythonModel\n", "utf-8")
     (version.parent / "config.pbtxt").write_text(CONFIG.format(
-        max_batch=int(os.environ["KNOB_MAX_BATCH"]), instances=int(os.environ["KNOB_INSTANCES"]),
+        max_batch=int(os.environ["KNOB_MAX_BATCH"]), instances=int(os.environ["KNOB_WORKERS"]),
         delay_us=round(float(os.environ["KNOB_MAX_DELAY_MS"]) * 1e3)), "utf-8")
     return folder / "models"
 

@@ -11,15 +11,16 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from harness.catalog.setup import read_setup
+from harness.catalog.setup import Setup, read_setup
 from harness.run.environments import environment
+from harness.run.machine import lacking
 
 ROOT = Path(__file__).resolve().parents[2]
 MOODY = Path(__file__).resolve().parent / "moody"
@@ -42,6 +43,7 @@ class Reply:
 class Deployment:
     """A running server, and requests to it."""
 
+    setup: Setup
     process: subprocess.Popen[bytes]
     port: int
     folder: Path
@@ -60,7 +62,11 @@ class Deployment:
     def predict(self, item: dict[str, Any], **headers: str) -> Reply:
         """POST one item; underscores of header names are dashes."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.ask("POST", "/predict", json.dumps(item).encode(), named)
+        codec, type_ = self.setup.codec, "application/json"
+        body = codec.wrap(json.dumps(item).encode(), type_)
+        named = {"Content-Type": codec.content_type(type_), **codec.headers, **named}
+        reply = self.ask("POST", self.setup.predict, body, named)
+        return reply if reply.status != 200 else replace(reply, body=codec.unwrap(reply.body, reply.headers))
 
     def later(self, item: dict[str, Any], **headers: str) -> "Future[Reply]":
         """The same in a thread."""
@@ -88,7 +94,7 @@ class Deployment:
     def ready(self) -> bool:
         """Whether the server says so."""
         try:
-            return self.ask("GET", "/healthz").status == 200
+            return self.ask("GET", self.setup.ready).status == 200
         except (OSError, http.client.HTTPException):
             return False
 
@@ -112,10 +118,9 @@ def deploy(tmp_path: Path) -> Iterator[Deploy]:
     with ExitStack() as stack:
         def start(name: str, **knobs: str | int) -> Deployment:
             setup = read_setup(ROOT / "setups" / name)
-            missing = [program for program in setup.needs.programs if shutil.which(program) is None]
-            if missing:
-                pytest.skip(f"{missing[0]} is not installed")
-            deployment = _started(name, {"workers": 2, **knobs}, tmp_path / "run")
+            if lacks := lacking(setup.needs.model_dump(), setup.folder):
+                pytest.skip(lacks)
+            deployment = _started(setup, {"workers": 2, **knobs}, tmp_path / "run")
             stack.callback(_end, deployment)
             assert eventually(lambda: deployment.ready() or deployment.process.poll() is not None, 60)
             assert deployment.process.poll() is None, (tmp_path / "run" / "server.log").read_text("utf-8")
@@ -123,13 +128,12 @@ def deploy(tmp_path: Path) -> Iterator[Deploy]:
         yield start
 
 
-def _started(name: str, knobs: dict[str, str | int], folder: Path) -> Deployment:
-    setup = read_setup(ROOT / "setups" / name)
+def _started(setup: Setup, knobs: dict[str, str | int], folder: Path) -> Deployment:
     folder.mkdir()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    python = environment([setup.lock]).python
+    python = environment([setup.lock]).python  # the moody workload needs nothing but Python
     values = {**setup.knobs, **knobs}
     paths = [setup.folder, setup.folder.parent, MOODY]
     told = {
@@ -142,7 +146,7 @@ def _started(name: str, knobs: dict[str, str | int], folder: Path) -> Deployment
     command[0] = shutil.which(command[0], path=told["PATH"]) or command[0]
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(command, env=told, stdout=log, stderr=log, cwd=folder, start_new_session=True)
-    return Deployment(process, port, folder, ThreadPoolExecutor(64))
+    return Deployment(setup, process, port, folder, ThreadPoolExecutor(64))
 
 
 def _end(deployment: Deployment) -> None:
