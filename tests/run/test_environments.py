@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import TailraceError
-from harness.run.environments import environment
+from harness.run.environments import environment, lacking_packages, without
 
 
 @pytest.fixture
@@ -116,3 +116,26 @@ def test_an_interpreter_that_has_gone_is_replaced(tmp_path: Path, wheels: Path) 
     made.python.unlink()
     made.python.symlink_to("/nonexistent/python")
     assert environment(locks).python.exists()
+
+
+def test_a_displaced_package_comes_from_the_last_lock(tmp_path: Path, wheels: Path) -> None:
+    theirs = lock(tmp_path / "theirs.txt", "# by hand\n", wheel(wheels, "1.0").replace(" --hash", " \\\n    --hash"))
+    ours = lock(tmp_path / "ours.txt", wheel(wheels, "2.0", "hello from ours"))
+    with pytest.raises(TailraceError):
+        environment([theirs, ours])
+    made = environment([theirs, ours], displaced=["tiny_greeter"])
+    script = made.folder / "bin" / "tiny-greet"
+    assert subprocess.run([script], capture_output=True, text=True, check=True).stdout == "hello from ours\n"
+    assert made.folder != environment([ours]).folder
+
+
+def test_only_the_named_entries_leave_a_lock() -> None:
+    text = ("# top\nnumpy-x==1\nNumPy==1 \\\n    --hash=a\n    # via c\nb==1 \\\n    --hash=b\n"
+            "numpy==2 ; python_version > '3.11'")
+    assert without(text, ["numpy"]) == "# top\nnumpy-x==1\nb==1 \\\n    --hash=b\n"
+    assert without(text, []) == text
+
+
+def test_a_package_nobody_has_is_told_before_a_build(wheels: Path) -> None:
+    wheel(wheels, "1.0")
+    assert lacking_packages(["tiny-greeter==1.0", "tiny-greeter==3.0"]) == ["tiny-greeter==3.0"]
