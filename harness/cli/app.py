@@ -182,3 +182,40 @@ def prices(
     from harness.cli.ask import names
 
     bills.import_prices(skypilot, cloud, region, names(only), out)
+
+
+@app.command()
+def decide(
+    workload: Annotated[str, typer.Option(help="The workload that is served.")] = "",
+    slo: Annotated[Names, typer.Option(help="A clause of the promise, for example 'p(99)<100ms'; repeatable.")] = None,
+    demand: Annotated[str, typer.Option(help="A name in demands/, a .toml or .csv file, or requests per second.")] = "",
+    setup: Annotated[Names, typer.Option(help="Setups, comma-separated or repeated; all that were measured.")] = None,
+    must: Annotated[str, typer.Option(help="What a setup must have, for example gpu=no,hot_swap=yes.")] = "",
+    weights: Annotated[str, typer.Option(help="What orders equals, for example latency=2,moving_parts=1.")] = "",
+    worth: Annotated[float, typer.Option(help="Costs nearer than this share are no difference worth having.")] = 0.05,
+    error: Annotated[float, typer.Option(help="Chance of naming a setup that is not the cheapest.")] = 0.05,
+    fleet: Fleets = "",
+    results: Results = Path("results"),
+    price: Prices = None,
+    instance: Instances = None,
+    speed: Speeds = None,
+    carries: Carries = None,
+    price_list: PriceList = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the record, for example docs/decisions.")] = None,
+    recheck: Annotated[Path | None, typer.Option(help="A record: has one of its triggers fired? (99 then)")] = None,
+    json: Json = False,
+) -> None:
+    """Say what to run: A, A or B alike, or what to measure first; write the record; check it again later."""
+    from harness.cli import decide as decisions
+    from harness.cli.ask import names
+    from harness.cli.bill import Question
+    from harness.errors import UsageError
+
+    if recheck:
+        raise typer.Exit(decisions.again(recheck, results, demand, price or [], json))
+    for flag, given in (("--workload", workload), ("--slo", slo), ("--demand", demand)):
+        if not given:
+            raise UsageError(f"{flag} is missing", "give --workload, --slo and --demand, or --recheck FILE")
+    raise typer.Exit(decisions.decide(
+        Question(workload, slo or [], demand, names(setup), fleet, results, price or [], instance or [], speed or [],
+                 carries or [], price_list), decisions.Wishes(must, weights, worth, error), out, json))

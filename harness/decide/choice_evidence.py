@@ -14,9 +14,9 @@ import numpy as np
 from harness.analyse.model import Interval
 from harness.analyse.quantiles import CONFIDENCE, student
 
-SPREAD = 1.0      # prior variance of the effect in standard deviations
+SPREAD = 4.0      # prior variance of the effect in standard deviations
 SAME = 0.005      # log ratios of one setup's repetitions are not known better than to half a percent
-FEWEST = 5
+FEWEST = 3
 DRAWS = 20_000
 
 

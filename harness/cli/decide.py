@@ -1,0 +1,177 @@
+"""`tailrace decide`: which setup to run, the record that says so, and whether it still holds."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.catalog.discover import Catalog, find_catalog
+from harness.cli.bill import Question, asked, even_words, today, usd
+from harness.cli.show import dump, grid, screen
+from harness.decide.bill_even import BreakEven, break_evens
+from harness.decide.bill_offers import Asked, Offered, offered
+from harness.decide.choice import Choice, Wish, choose
+from harness.decide.choice_facts import parse_musts, parse_weights
+from harness.decide.choice_grid import Case, front, held, stability
+from harness.decide.choice_recheck import evidence, read_decided, recheck, triggers_of
+from harness.decide.demand import Curve
+from harness.decide.fleet import Fleet
+from harness.errors import Exit, TailraceError, UsageError
+from harness.report.decision_record import Deciding, next_path, record
+from harness.report.words import figure, milliseconds, percent
+from harness.report.write import plain
+
+CODES = {"one": Exit.OK, "tie": Exit.OK, "open": Exit.INCONCLUSIVE, "none": Exit.BROKEN_PROMISE}
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the team must have and weighs, as the command line says it."""
+
+    must: str
+    weights: str
+    worth: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question with its answer, ready to be shown or recorded."""
+
+    wanted: Asked
+    demand: Curve
+    fleet: Fleet
+    wish: Wish
+    found: Offered
+    choice: Choice
+    cases: tuple[Case, ...]
+    evens: tuple[BreakEven, ...]
+
+
+def answered(question: Question, wishes: Wishes) -> Answer:
+    """The choice with what would change it. Raises TailraceError."""
+    wanted, demand, fleet = asked(question)
+    if not (0 < wishes.worth < 1 and 0 < wishes.error < 1):
+        raise UsageError("--worth and --error are shares between 0 and 1", "write for example 0.05")
+    wish = Wish(wanted.slo, parse_musts(wishes.must), parse_weights(wishes.weights), wishes.worth, wishes.error)
+    found = offered(question.results, wanted)
+    choice = choose(found.offers, found.without, demand, fleet, wish)
+    cases = stability(choice, lambda slo: offered(question.results, replace(wanted, slo=slo)), demand, fleet, wish)
+    return Answer(wanted, demand, fleet, wish, found, choice, cases,
+                  break_evens([each.offer for each in choice.bills], demand, fleet))
+
+
+def decide(question: Question, wishes: Wishes, out: Path | None, as_json: bool) -> int:
+    """Shows the choice, and writes its record below `out` where that is given. Returns the exit code."""
+    answer = answered(question, wishes)
+    path = _written(answer, question, wishes, out) if out else None
+    if as_json:
+        dump(plain(summary(answer)) | {"record": str(path) if path else None})
+    else:
+        _show(answer, path)
+    return CODES[answer.choice.kind]
+
+
+def again(path: Path, results: Path, demand: str, prices: Sequence[str], as_json: bool) -> int:
+    """Evaluates a record's triggers; 99 when one has fired. `demand` and `prices` are today's where given."""
+    decided = read_decided(path)
+    told = decided.question
+    question = Question(decided.workload, list(told["slo"]), demand or str(told["demand"]), [decided.setup],
+                        str(told["fleet"]), results, prices or list(told["price"]), list(told["instance"]),
+                        list(told["speed"]), [], None)
+    wanted, curve, _ = asked(question)
+    price = wanted.prices.get(decided.setup) or _price(results, wanted, decided.hourly_usd)
+    lock = find_catalog().root / "setups" / decided.setup / "requirements.txt"
+    found = recheck(decided, results, lock, today(), curve.mean, price)
+    if as_json:
+        dump({"record": str(path), "triggers": [asdict(each) for each in found]})
+    else:
+        for each in found:
+            screen().print(f"{'FIRED' if each.fired else 'quiet'}  {each.code:9} {each.words}", markup=False,
+                           highlight=False)
+    return Exit.BROKEN_PROMISE if any(each.fired for each in found) else Exit.OK
+
+
+def summary(answer: Answer) -> dict[str, Any]:
+    """The answer as plain values for JSON."""
+    choice = answer.choice
+    return {"schema": 1, "kind": choice.kind, "named": list(choice.named), "sentence": choice.sentence,
+            "promise": answer.wanted.promise, "demand": answer.demand.name, "mean_per_s": answer.demand.mean,
+            "bills": [asdict(replace(each, fleet=Fleet())) | {"fleet": each.fleet.model_dump()}
+                      for each in choice.bills],
+            "pairs": [asdict(each) for each in choice.pairs], "scores": dict(choice.scores),
+            "front": [each.offer.setup for each in front(choice.bills)], "without": dict(choice.without),
+            "more_minutes": choice.more_minutes, "cases": [asdict(each) for each in answer.cases],
+            "break_evens": [asdict(each) for each in answer.evens]}
+
+
+def _price(results: Path, wanted: Asked, old: float) -> float:
+    """Today's price of the setup; the old one where nothing tells another."""
+    try:
+        found = offered(results, wanted).offers
+    except TailraceError:
+        return old
+    return found[0].hourly_usd if found else old
+
+
+def _written(answer: Answer, question: Question, wishes: Wishes, out: Path) -> Path:
+    choice, catalog = answer.choice, find_catalog()
+    if choice.kind not in ("one", "tie"):
+        raise _undecided(choice)
+    runs = {each.offer.setup: each.offer.run_ids for each in choice.bills}
+    runs |= {name: tuple(run.run_id for run in answer.found.cells[name].runs) for name in choice.without
+             if name in answer.found.cells}
+    stored, problems = evidence(question.results, [run for ids in runs.values() for run in ids])
+    if problems:
+        raise TailraceError(f"the evidence is not whole: {problems[0]}", "measure that setup again")
+    offer = next(each.offer for each in choice.bills if each.offer.setup == choice.named[0])
+    told = {"workload": question.workload, "slo": list(question.slo), "demand": question.demand,
+            "fleet": question.fleet, "must": wishes.must, "weights": wishes.weights, "price": list(question.prices),
+            "instance": list(question.instances), "speed": list(question.speeds)}
+    path = next_path(out, question.workload, offer.setup)
+    text = record(Deciding(choice, answer.wish, question.workload, _title(catalog, question.workload), answer.demand,
+                           answer.cases, answer.found.cells, runs,
+                           triggers_of(told, offer, stored, answer.demand.mean)), path, question.results, today())
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise TailraceError(f"{path}: cannot be written: {error.strerror}", "give another folder with --out") from None
+    return path
+
+
+def _undecided(choice: Choice) -> TailraceError:
+    error = TailraceError("there is nothing to record yet", choice.sentence.rstrip("."))
+    error.code = CODES[choice.kind]
+    return error
+
+
+def _title(catalog: Catalog, workload: str) -> str:
+    return catalog.workload(workload).title
+
+
+def _show(answer: Answer, path: Path | None) -> None:
+    page, choice = screen(), answer.choice
+    best = {each.offer.setup for each in front(choice.bills)}
+    rows = [(each.offer.setup + (" *" if each.offer.setup in best else ""), each.offer.verdict, usd(each.offer.rate),
+             usd(each.monthly_usd), usd(each.per_million_good_usd), milliseconds(each.offer.p99_ms.value),
+             percent(each.idle_share), f"{choice.scores[each.offer.setup]:.2f}") for each in choice.bills]
+    title = f"{answer.wanted.workload}, {answer.wanted.promise}: {answer.demand.title}"
+    if rows:
+        page.print(grid(title, ("setup", "promise", "carries (/s)", "$/month",
+                                "$/million good", "p99", "idle", "weighed"), rows))
+        page.print("  *: none is both cheaper and faster at p99.", markup=False, highlight=False, style="dim")
+    for name, why in choice.without.items():
+        page.print(f"  {name}: no candidate: {why}", markup=False, highlight=False)
+    for even in answer.evens:
+        page.print(f"  {even_words(even)}", markup=False, highlight=False, style="dim")
+    for source in dict.fromkeys(f"{each.offer.setup} carries {figure(each.offer.rate.value)}/s: {each.offer.source}; "
+                                f"{each.offer.instance} at ${each.offer.hourly_usd:g}/h, {each.offer.price_words}"
+                                for each in choice.bills):
+        page.print(f"  · {source}", markup=False, highlight=False, style="dim")
+    if answer.cases and choice.kind != "open":
+        page.print(f"  Stays chosen in {percent(held(answer.cases, choice))} of {sum(c.known for c in answer.cases)} "
+                   "cases: price ±30 %, promise and demand halved and doubled.", markup=False, highlight=False)
+    page.print(choice.sentence, markup=False, highlight=False)
+    if path:
+        page.print(f"  {path}", markup=False, highlight=False)

@@ -1,0 +1,81 @@
+"""What a team must have and what it weighs, read off what setups tell about themselves."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from harness.catalog.slo import Promise
+from harness.decide.bill import Offer
+from harness.errors import UsageError
+
+_NO = ("none", "no ", "not ", "restart", "false")
+LATENCY, PARTS = "latency", "moving_parts"
+
+
+def has(facts: Mapping[str, bool | str], name: str) -> bool | None:
+    """Whether a setup has a thing; None where it does not tell. Words mean yes unless they begin with a no ("none
+    built in", "restart: …")."""
+    if name not in facts:
+        return None
+    told = facts[name]
+    return told if isinstance(told, bool) else bool(told) and not told.lower().startswith(_NO) and told.lower() != "no"
+
+
+def unmet(offer: Offer, musts: Mapping[str, bool]) -> str:
+    """The first demand that a setup does not meet, in words; "" where it meets them all."""
+    for name, wanted in musts.items():
+        told = has(offer.facts, name)
+        if told is None:
+            return f"{name} must be {'yes' if wanted else 'no'}, and it does not tell"
+        if told != wanted:
+            return f"{name} must be {'yes' if wanted else 'no'}, and it is '{offer.facts[name]}'"
+    return ""
+
+
+def score(offer: Offer, weights: Mapping[str, float], limit_ms: float) -> float:
+    """The weighted mean (0–1) of what a team weighs: `latency` is the share of the promised time left at p99,
+    `moving_parts` one over the programs to run, anything else a fact of [mlops] that is there (1) or not (0)."""
+    if not weights:
+        return 0.0
+    got = 0.0
+    for name, weight in weights.items():
+        if name == LATENCY:
+            left = 1 - offer.p99_ms.value / limit_ms if math.isfinite(limit_ms) else math.nan
+            got += weight * min(max(left, 0.0), 1.0) if math.isfinite(left) else 0.0
+        elif name == PARTS:
+            got += weight / float(offer.facts.get(PARTS, 1))
+        else:
+            got += weight * bool(has(offer.facts, name))
+    return got / sum(weights.values())
+
+
+def limit_ms(promises: Sequence[Promise]) -> float:
+    """The latency promised to most requests, in ms; infinite where none is."""
+    latency = [each for each in promises if each.metric == "latency"]
+    return min((each.limit / 1e6 for each in latency if each.quantile == max(one.quantile for one in latency)),
+               default=math.inf)
+
+
+def parse_musts(text: str) -> dict[str, bool]:
+    """`gpu=no,hot_swap=yes` as a table. Raises UsageError."""
+    found = {}
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        name, _, value = (each.strip() for each in part.partition("="))
+        if value not in ("yes", "no"):
+            raise UsageError(f"--must {part}: not understood", "write for example gpu=no,hot_swap=yes")
+        found[name] = value == "yes"
+    return found
+
+
+def parse_weights(text: str) -> dict[str, float]:
+    """`latency=2,moving_parts=1` as a table. Raises UsageError."""
+    found = {}
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        name, _, value = (each.strip() for each in part.partition("="))
+        try:
+            weight = float(value)
+        except ValueError:
+            weight = math.nan
+        if not 0 < weight < 1e6:
+            raise UsageError(f"--weights {part}: not a number above zero", "write for example latency=2,hot_swap=1")
+        found[name] = weight
+    return found

@@ -1,0 +1,154 @@
+"""When to decide again: the triggers that a decision record carries, and whether one has fired."""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from harness.analyse.frames import read_view
+from harness.analyse.quantiles import pooled_quantile
+from harness.decide.bill import Offer
+from harness.errors import TailraceError
+from harness.record.layout import RUN
+from harness.record.read import StoredRun, find_runs, open_run
+from harness.record.verify import verify
+
+KEY = "tailrace: "
+SCHEMA = 1
+DEMAND_GROWTH, PRICE_CHANGE, P99_GROWTH, OLD_DAYS = 1.5, 0.3, 1.3, 90
+_PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The machine-readable part of a decision record: the question, what was chosen, and what would change it.
+
+    `question` is what the command line said, key by key. `p99_above_ms` and `versions` (of what the setup's own lock
+    asks for) are the chosen setup's; NaN and empty where they are not known.
+    """
+
+    question: Mapping[str, Any]
+    setup: str
+    workload: str
+    demand_above: float
+    hourly_usd: float
+    price_change: float
+    p99_above_ms: float
+    versions: Mapping[str, str]
+    measured: str
+    old_days: int
+    runs: Sequence[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """One reason to decide again: what was looked at, and whether it has come to pass."""
+
+    code: str
+    fired: bool
+    words: str
+
+
+def triggers_of(question: Mapping[str, Any], offer: Offer, runs: Sequence[StoredRun], demand_mean: float,
+                old_days: int = OLD_DAYS) -> Decided:
+    """What would make the choice of this offer a different question: see Decided."""
+    newest = max((run.meta.finished_utc for run in runs), default="")
+    own = [run for run in runs if run.meta.setup == offer.setup]
+    versions = {name.removeprefix("env/"): told for run in own[-1:] for name, told in run.meta.versions.items()
+                if name.startswith("env/")}
+    return Decided(question, offer.setup, offer.workload, demand_mean * DEMAND_GROWTH, offer.hourly_usd, PRICE_CHANGE,
+                   offer.p99_ms.value * P99_GROWTH, versions, newest[:10], old_days, [run.meta.run_id for run in runs])
+
+
+def front_matter(decided: Decided) -> str:
+    """The line that `read_decided` reads: JSON, which is YAML too."""
+    table = {"schema": SCHEMA, **vars(decided)}
+    if not math.isfinite(decided.p99_above_ms):
+        table["p99_above_ms"] = None
+    return KEY + json.dumps(table, allow_nan=False)
+
+
+def read_decided(path: Path) -> Decided:
+    """The machine-readable part of a record. Raises TailraceError when it has none."""
+    hint = "give a file that `tailrace decide --out` wrote"
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TailraceError(f"{path}: cannot be read: {error}", hint) from None
+    told = next((line.removeprefix(KEY) for line in lines if line.startswith(KEY)), None)
+    if told is None:
+        raise TailraceError(f"{path}: no line '{KEY.strip()}' in its front matter", hint)
+    try:
+        table = json.loads(told)
+        if table.pop("schema") != SCHEMA:
+            raise TailraceError(f"{path}: written by another version of tailrace", "decide again")
+        table["p99_above_ms"] = math.nan if table["p99_above_ms"] is None else float(table["p99_above_ms"])
+        return Decided(**table)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TailraceError(f"{path}: its front matter is damaged ({error})", hint) from None
+
+
+def evidence(results: Path, ids: Sequence[str]) -> tuple[list[StoredRun], list[str]]:
+    """The runs of these ids below `results`, and a sentence for each that is missing or altered."""
+    folders = {path.parent.name: path.parent for path in results.glob(f"*/*/{RUN}")}
+    runs, problems = [], []
+    for name in ids:
+        if name not in folders:
+            problems.append(f"run {name} is not below {results}")
+            continue
+        run = open_run(folders[name])
+        runs.append(run)
+        problems += [f"run {name}: {line}" for line in verify(run)]
+    return runs, problems
+
+
+def pinned(lock: Path) -> dict[str, str]:
+    """Package versions that a lock names; empty where there is none."""
+    return dict(_PIN.findall(lock.read_text(encoding="utf-8"))) if lock.is_file() else {}
+
+
+def recheck(decided: Decided, results: Path, lock: Path, today: date, demand_mean: float,
+            hourly_usd: float) -> list[Trigger]:
+    """Every trigger of a record against what is known today: the demand's mean, the price, the newest records, the
+    setup's lock, the calendar, and whether the evidence is still what it was."""
+    runs, problems = evidence(results, decided.runs)
+    change = hourly_usd / decided.hourly_usd - 1
+    days = (today - date.fromisoformat(decided.measured)).days
+    return [
+        Trigger("demand", demand_mean > decided.demand_above,
+                f"mean demand {demand_mean:.4g}/s, allowed up to {decided.demand_above:.4g}/s"),
+        Trigger("price", abs(change) > decided.price_change,
+                f"price {change:+.0%}, allowed ±{decided.price_change:.0%} of ${decided.hourly_usd:g} an hour"),
+        _slower(decided, results, runs),
+        _newer(decided, pinned(lock)),
+        Trigger("age", days > decided.old_days, f"evidence {days} days old, allowed up to {decided.old_days}"),
+        Trigger("evidence", bool(problems), problems[0] if problems else f"all {len(decided.runs)} runs are unaltered"),
+    ]
+
+
+def _slower(decided: Decided, results: Path, old: Sequence[StoredRun]) -> Trigger:
+    """The p99 of the setup's runs after those of the record under the same loads, all together; infinite latencies
+    count."""
+    limit = f"allowed up to {decided.p99_above_ms:.4g} ms"
+    runs = find_runs(results).runs if results.is_dir() else ()
+    loads = {(run.meta.scenario, run.meta.load) for run in old if run.meta.setup == decided.setup}
+    newer = [run for run in runs if (run.meta.setup, run.meta.workload) == (decided.setup, decided.workload)
+             and (run.meta.scenario, run.meta.load) in loads and run.meta.status == "ok" and run.has_rows
+             and run.meta.run_id > max(decided.runs)]
+    if not newer or not math.isfinite(decided.p99_above_ms):
+        return Trigger("p99", False, f"no newer run of {decided.setup} to tell its p99, {limit}")
+    p99 = pooled_quantile([read_view(run).rows.ordered_ms for run in newer], 0.99)
+    return Trigger("p99", p99 > decided.p99_above_ms, f"p99 {p99:.4g} ms in {len(newer)} newer runs, {limit}")
+
+
+def _newer(decided: Decided, now: Mapping[str, str]) -> Trigger:
+    changed = sorted(name for name, told in decided.versions.items() if name in now and now[name] != told)
+    if changed:
+        name = changed[0]
+        return Trigger("engine", True, f"{name} {now[name]} is locked, {decided.versions[name]} was measured")
+    return Trigger("engine", False, f"{decided.setup}'s lock has the versions that were measured")
+

@@ -1,0 +1,154 @@
+"""A choice names a setup only when that is told, calls equals equal, and says what to measure where it cannot tell."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.analyse.model import Interval
+from harness.decide.bill import Offer, bill
+from harness.decide.bill_offers import Offered
+from harness.decide.choice import Wish, choose
+from harness.decide.choice_evidence import critical, log_mean, more_repetitions, ratio_ever
+from harness.decide.choice_facts import has, parse_musts, parse_weights, score, unmet
+from harness.decide.choice_grid import front, held, scaled, stability
+from harness.decide.demand import Curve
+from harness.decide.fleet import Fleet
+from harness.errors import UsageError
+
+DEMAND, FLEET = Curve("d", "", np.full(60, 20_000.0)), Fleet(spare=0, headroom=0)
+WISH = Wish({"p(99)": "< 100ms"}, {}, {})
+
+
+def offer(name: str, rates: Sequence[float], p99: float = 50.0, hourly: float = 0.2, **facts: bool | str) -> Offer:
+    return Offer(name, "w", log_mean(rates), hourly, "i", "p", "s", each_rate=dict(enumerate(rates)), verdict="pass",
+                 p99_ms=Interval(p99, p99, p99), p99_at=10, seconds_each=3.0, facts=facts)
+
+
+def rates(mean: float, spread: float, n: int, seed: int) -> list[float]:
+    return list(mean * np.exp(spread * np.random.default_rng(seed).standard_normal(n)))
+
+
+def test_a_clear_winner_is_named_and_an_equal_is_not() -> None:
+    fast, same, slow = (offer(name, rates(mean, 0.01, 12, seed)) for name, mean, seed in
+                        (("fast", 120, 1), ("same", 121, 2), ("slow", 100, 3)))
+    one = choose([slow, fast], {}, DEMAND, FLEET, WISH)
+    assert (one.kind, one.named) == ("one", ("fast",))
+    tie = choose([slow, same, fast], {}, DEMAND, FLEET, WISH)
+    assert tie.kind == "tie"
+    assert set(tie.named) == {"fast", "same"}
+    assert "no difference worth having" in tie.sentence
+    assert {pair.other: pair.verdict for pair in tie.pairs}["slow"] == "dearer"
+
+
+def test_noise_is_no_decision_and_says_how_much_more() -> None:
+    made = choose([offer("a", rates(100, 0.2, 5, 1)), offer("b", rates(104, 0.2, 5, 2))], {}, DEMAND, FLEET, WISH)
+    assert made.kind == "open"
+    more = made.pairs[0].more
+    assert more > 1
+    assert made.more_minutes == pytest.approx(2 * more * 3.0 / 60)
+    assert f"{more} more repetitions" in made.sentence
+
+
+def test_a_promise_not_yet_told_is_no_decision() -> None:
+    unsure = replace(offer("a", rates(200, 0.01, 9, 1)), verdict="inconclusive")
+    made = choose([unsure, offer("b", rates(100, 0.01, 9, 2))], {}, DEMAND, FLEET, WISH)
+    assert (made.kind, made.named) == ("open", ("a",))
+
+
+def test_searches_that_gave_intervals_are_compared_by_them() -> None:
+    def searched(name: str, rate: float, width: float) -> Offer:
+        return Offer(name, "w", Interval(rate, rate * (1 - width), rate * (1 + width)), 0.2, "i", "p", "s",
+                     verdict="pass")
+    far = choose([searched("a", 100, 0.02), searched("b", 130, 0.02)], {}, DEMAND, FLEET, WISH)
+    assert (far.kind, far.named) == ("one", ("b",))
+    assert choose([searched("a", 100, 0.2), searched("b", 110, 0.2)], {}, DEMAND, FLEET, WISH).kind == "open"
+    endless = Offer("c", "w", Interval(100, 98, math.inf), 0.2, "i", "p", "s", verdict="pass")
+    assert choose([endless, searched("b", 300, 0.02)], {}, DEMAND, FLEET, WISH).named == ("b",)
+
+
+def test_a_small_demand_makes_all_the_same() -> None:
+    little = Curve("d", "", np.full(60, 1.0))
+    made = choose([offer("a", rates(100, 0.05, 6, 1)), offer("b", rates(200, 0.05, 6, 2))], {}, little, FLEET,
+                  replace(WISH, weights={"latency": 1.0}))
+    assert made.kind == "tie"
+
+
+def test_musts_leave_out_and_weights_order_equals() -> None:
+    plain = offer("plain", [100.0] * 6, p99=80, hot_swap="restart: all of it", gpu=False)
+    swap = offer("swap", [100.0] * 6, p99=40, hot_swap="replica by replica", gpu=False, moving_parts="3")
+    assert choose([plain, swap], {}, DEMAND, FLEET, replace(WISH, musts={"hot_swap": True})).named == ("swap",)
+    assert choose([plain, swap], {}, DEMAND, FLEET, replace(WISH, weights={"latency": 1})).named == ("swap", "plain")
+    assert choose([plain, swap], {}, DEMAND, FLEET,
+                  replace(WISH, weights={"moving_parts": 1})).named == ("plain", "swap")
+    none = choose([plain], {"x": "fail"}, DEMAND, FLEET, replace(WISH, musts={"tracing": True}))
+    assert none.kind == "none"
+    assert "it does not tell" in none.without["plain"]
+
+
+def test_facts_in_words_are_yes_unless_they_begin_with_no() -> None:
+    facts: dict[str, bool | str] = {"a": "none built in", "b": "Prometheus", "c": False, "d": "restart: slow", "e": ""}
+    assert [has(facts, name) for name in "abcdef"] == [False, True, False, False, False, None]
+    assert unmet(offer("x", [1.0, 1.1], gpu=True), {"gpu": False}).startswith("gpu must be no")
+    assert score(offer("x", [1.0, 1.1], p99=25, b="yes"), {"latency": 3, "b": 1}, 100) == pytest.approx(0.8125)
+
+
+@given(st.integers(3, 200), st.floats(1e-4, 0.2))
+def test_the_critical_value_is_where_the_likelihood_ratio_is_one_over_the_error(n: int, error: float) -> None:
+    t = critical(n, error)
+    if math.isinf(t):
+        return
+    weight, u = 1 + 4.0 * n, t * t / (n - 1)
+    ratio = weight**-0.5 * ((1 + u) / (1 + u / weight)) ** (n / 2)
+    assert ratio == pytest.approx(1 / error, rel=1e-6)
+
+
+def test_an_interval_covers_at_every_look_at_once() -> None:
+    """5 % of 400 sequences may ever be missed in up to 40 looks; a t-interval at each look misses some 20 %."""
+    rng, missed = np.random.default_rng(7), 0
+    for _ in range(400):
+        logs = rng.standard_normal(40) * 0.05
+        missed += any(not ratio_ever(logs[:n], 0.05).low <= 1 <= ratio_ever(logs[:n], 0.05).high for n in range(3, 41))
+    assert missed / 400 <= 0.05
+
+
+def test_more_repetitions_than_asked_for_settle_it() -> None:
+    logs = np.random.default_rng(5).standard_normal(200) * 0.05 + 0.1
+    more = more_repetitions(logs[:5], 0.05, 0.05)
+    assert ratio_ever(logs[: 5 + 2 * more], 0.05).low > 1
+    assert more_repetitions(logs[:1], 0.05, 0.05) == 2
+
+
+def test_the_front_holds_what_nothing_beats_in_both() -> None:
+    offers = [offer("cheap", [100.0] * 4, p99=90), offer("fast", [50.0] * 4, p99=30), offer("bad", [40.0] * 4, p99=60)]
+    bills = [bill(each, DEMAND, FLEET) for each in offers]
+    assert [each.offer.setup for each in front(bills)] == ["cheap", "fast"]
+
+
+def test_a_grid_tells_what_would_change_the_choice() -> None:
+    offers = (offer("a", rates(120, 0.01, 12, 1)), offer("b", rates(100, 0.01, 12, 2)))
+    choice = choose(offers, {}, DEMAND, FLEET, WISH)
+    cases = stability(choice, lambda slo: Offered(offers if slo["p(99)"] != "< 50ms" else offers[1:], {}, {}), DEMAND,
+                      FLEET, WISH)
+    assert len(cases) == 27
+    kept = [case for case in cases if case.kind == "one" and case.named == ("a",)]
+    assert {case.price for case in kept} == {0.7, 1.0}
+    assert {case.promise for case in kept} == {1.0, 2.0}
+    assert held(cases, choice) == pytest.approx(12 / 27)
+    assert scaled({"p(99)": "< 100ms", "errors": "< 1%"}, 0.5) == {"p(99)": "< 50ms", "errors": "< 1%"}
+
+
+@pytest.mark.parametrize("text", ["gpu", "gpu=maybe"])
+def test_what_is_no_must_gets_one_sentence(text: str) -> None:
+    with pytest.raises(UsageError, match="--must"):
+        parse_musts(text)
+
+
+@pytest.mark.parametrize("text", ["latency", "latency=much", "latency=0", "latency=nan"])
+def test_what_is_no_weight_gets_one_sentence(text: str) -> None:
+    with pytest.raises(UsageError, match="--weights"):
+        parse_weights(text)

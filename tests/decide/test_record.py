@@ -1,0 +1,139 @@
+"""Every figure of a decision record leads to a run that `tailrace verify` accepts, and its triggers fire."""
+
+import re
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.cli import decide as command
+from harness.cli.bill import Question
+from harness.decide.choice_recheck import Decided, evidence, front_matter, read_decided, recheck
+from harness.errors import Exit, TailraceError
+from harness.record.verify import verify
+
+ROOT = Path(__file__).resolve().parents[2]
+WISHES = command.Wishes("", "latency=1", 0.05, 0.05)
+LABEL = re.compile(r"\\\[(E\d+)\\\]")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The published fraud runs of two setups, in a results folder of their own."""
+    folder = tmp_path_factory.mktemp("results")
+    (machine,) = (ROOT / "results" / "published").iterdir()
+    (folder / machine.name).mkdir()
+    for path in machine.iterdir():
+        if path.name == "machine.json" or re.search(r"Z-(flask|fastapi)-fraud-", path.name):
+            (folder / machine.name / path.name).symlink_to(path)
+    return folder
+
+
+def question(results: Path, **changes: object) -> Question:
+    table = {"workload": "fraud", "slo": ["p(99)<25ms"], "demand": "office-week", "setups": [], "fleet": "",
+             "results": results, "prices": ["flask=0.02/h"], "instances": [], "speeds": [], "carries": [],
+             "price_list": None}
+    return Question(**{**table, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def written(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("project") / "docs" / "decisions"
+    assert command.decide(question(results), WISHES, out, as_json=True) == Exit.OK
+    return out / "0001-serve-fraud-with-flask.md"
+
+
+def body(text: str) -> list[str]:
+    """Lines of prose: without front matter, fenced code, headings and the list of evidence itself."""
+    text = text.split("---\n", 2)[2].split("### Evidence", maxsplit=1)[0]
+    text = re.sub(r"```.*?```", "", text, flags=re.S)
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_every_sentence_with_a_figure_leads_to_runs_that_verify_accepts(written: Path, results: Path) -> None:
+    text = written.read_text()
+    blocks = re.findall(r"\* \*\*(E\d+)\*\* .*\n((?:  \* .*\n?)+)", text.split("### Evidence")[1])
+    known = {label: re.findall(r"\[([^\]]+)\]\(", lines) for label, lines in blocks}
+    said = [line for line in body(text) if re.search(r"\d", line)]
+    assert len(said) > 15
+    for line in said:
+        labels = LABEL.findall(line)
+        assert labels, line
+        assert all(known[label] for label in labels)
+    for run in {run for runs in known.values() for run in runs}:
+        (folder,) = results.glob(f"*/{run}")
+        assert verify(folder) == []
+
+
+def test_a_record_has_the_parts_of_madr(written: Path) -> None:
+    headings = re.findall(r"^(#+ .*)$", written.read_text(), flags=re.M)
+    for part in ("# Serve fraud with flask", "## Context and Problem Statement", "## Decision Drivers",
+                 "## Considered Options", "## Decision Outcome", "### Consequences", "### Confirmation",
+                 "## Pros and Cons of the Options", "### fastapi", "## More Information"):
+        assert part in headings
+    assert f"tailrace decide --recheck {written}" in written.read_text()
+
+
+def test_the_command_of_the_confirmation_is_quiet_now_and_fires_later(written: Path, results: Path) -> None:
+    assert command.again(written, results, "", [], as_json=True) == Exit.OK
+    assert command.again(written, results, "2000", [], as_json=True) == Exit.BROKEN_PROMISE
+    assert command.again(written, results, "", ["flask=0.03/h"], as_json=True) == Exit.BROKEN_PROMISE
+
+
+def test_each_trigger_fires_for_its_own_reason(written: Path, results: Path, tmp_path: Path) -> None:
+    decided = read_decided(written)
+    lock = ROOT / "setups" / "flask" / "requirements.txt"
+    measured = date.fromisoformat(decided.measured)
+
+    def fired(folder: Path = results, lock: Path = lock, day: date = measured, demand: float = 1.0,
+              price: float = decided.hourly_usd) -> list[str]:
+        return [each.code for each in recheck(decided, folder, lock, day, demand, price) if each.fired]
+
+    assert fired() == []
+    assert fired(demand=decided.demand_above * 1.01) == ["demand"]
+    assert fired(price=decided.hourly_usd * 1.4) == fired(price=decided.hourly_usd * 0.6) == ["price"]
+    assert fired(day=measured + timedelta(days=91)) == ["age"]
+    assert fired(folder=tmp_path) == ["evidence"]
+    newer = tmp_path / "lock.txt"
+    newer.write_text(re.sub(r"(?m)^flask==\S+", "flask==99.0", lock.read_text()))
+    assert fired(lock=newer) == ["engine"]
+
+
+def test_runs_that_are_slower_fire_the_p99(written: Path, results: Path) -> None:
+    decided = read_decided(written)
+    first = sorted(run for run in decided.runs if "-flask-" in run)[:1]
+    strict = Decided(**{**vars(decided), "runs": first, "p99_above_ms": 0.01})
+    fired = [each.code for each in recheck(strict, results, Path("none"), date.fromisoformat(decided.measured), 1.0,
+                                           decided.hourly_usd) if each.fired]
+    assert fired == ["p99"]
+
+
+def test_nothing_is_recorded_before_it_is_decided_or_without_evidence(results: Path, tmp_path: Path) -> None:
+    with pytest.raises(TailraceError, match="nothing to record yet") as error:
+        command.decide(question(results, prices=[], demand="40000"), WISHES, tmp_path / "out", as_json=True)
+    assert error.value.code == Exit.INCONCLUSIVE
+    with pytest.raises(TailraceError, match="no run stands behind"):
+        command.decide(question(tmp_path, prices=[], carries=["flask=100"], setups=["flask"]), WISHES,
+                       tmp_path / "out", as_json=True)
+    assert not (tmp_path / "out").exists()
+
+
+@settings(max_examples=40)
+@given(st.text(), st.floats(0.01, 1e6), st.dictionaries(st.text(max_size=9), st.text(max_size=9), max_size=3))
+def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, text: str, number: float,
+                                 versions: dict[str, str]) -> None:
+    decided = Decided({"demand": text}, "s", "w", number, number, 0.3, number, versions, "2026-01-01", 90, [text])
+    path = tmp_path_factory.getbasetemp() / "record.md"
+    path.write_text(f"---\n{front_matter(decided)}\n---\n", encoding="utf-8")
+    assert read_decided(path) == decided
+
+
+@pytest.mark.parametrize("text", ["", "tailrace: {", 'tailrace: {"schema": 9}', 'tailrace: {"schema": 1}',
+                                  "tailrace: 3"])
+def test_what_is_no_record_gets_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "r.md").write_text(text)
+    with pytest.raises(TailraceError):
+        read_decided(tmp_path / "r.md")
+    assert evidence(tmp_path, ["x"]) == ([], [f"run x is not below {tmp_path}"])
