@@ -1,5 +1,250 @@
-"""The highest load a setup carries within its promise."""
+"""The highest load a setup carries within its promise, found in few probes.
 
+A light probe and a short saturated burst fit the twin; it says where the promise ends; probes around there correct its
+speed on the very arrivals they were sent, and the certificate says which of them passed and which failed. `search` is
+pure: what sends a probe comes in as an argument.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+
+from harness.analyse.certificate import certify, certify_errors
+from harness.analyse.model import Verdict
+from harness.catalog.slo import Promise
+from harness.decide.capacity_boundary import Boundary, boundary, strictest, tuned
+from harness.decide.twin import Clients, Structure, Twin
+from harness.decide.twin_fit import Seen, fitted
+from harness.errors import TailraceError
 from harness.record.capacity import Capacity, Rate
 
-__all__ = ["Capacity", "Rate"]
+__all__ = ["Capacity", "Found", "Probe", "Rate", "Result", "Sent", "search"]
+
+Kind = Literal["light", "burst", "load"]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A load to send: Poisson arrivals at `rate` for `duration_s`, drawn from `seed`."""
+
+    kind: Kind
+    rate: float
+    duration_s: float
+    seed: int
+
+    @property
+    def requests(self) -> float:
+        """How many are expected."""
+        return self.rate * self.duration_s
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a probe recorded. `refused` says why it is not believed ("" where it is), `blames` whose fault that is."""
+
+    seen: Seen
+    refused: str = ""
+    blames: str = ""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A probe, what came of it, and what the certificate says of the promise there."""
+
+    probe: Probe
+    result: Result
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a search goes. `start_rate` must be light for the setup; `most_rate` is what the generator may be asked."""
+
+    probes: int = 6
+    requests: int = 47_000
+    start_rate: float = 20.0
+    most_rate: float = 8_000.0
+    light: int = 200
+    burst: int = 3_500
+    longest_s: float = 120.0
+    seed: int = 1
+    plan: tuple[tuple[float, int], ...] = ((0.9, 10_000), (0.985, 12_000), (1.04, 8_000), (0.97, 12_000))
+    shade: float = 0.005
+
+
+@dataclass(frozen=True)
+class Found:
+    """The capacity. `last_passed` and `first_failed` are certified loads (NaN, inf where there is none); `binding` says
+    what ends it; `why` is a sentence where no capacity can be given, and then `rate.value` is NaN."""
+
+    rate: Rate
+    last_passed: float
+    first_failed: float
+    binding: str
+    shape: str
+    twin: Twin | None
+    boundary: Boundary | None
+    sent: tuple[Sent, ...]
+    why: str = ""
+
+    @property
+    def requests(self) -> int:
+        """How many requests it took."""
+        return sum(len(each.result.seen.due_s) for each in self.sent)
+
+
+@dataclass
+class _Search:
+    """A search under way."""
+
+    probe: Callable[[Probe], Result]
+    promises: tuple[Promise, ...]
+    hint: Structure
+    clients: Clients
+    settings: Settings
+    sent: list[Sent] = field(default_factory=list)
+
+    def send(self, kind: Kind, rate: float, requests: float) -> Sent:
+        """Sends one more probe; its requests fit the budget and its length `longest_s`."""
+        settings = self.settings
+        left = settings.requests - sum(each.probe.requests for each in self.sent)
+        duration_s = min(max(min(requests, left * 0.95) / rate, 1.0), settings.longest_s)
+        probe = Probe(kind, rate, duration_s, settings.seed + len(self.sent))
+        result = self.probe(probe)
+        self.sent.append(Sent(probe, result, verdict_of(result.seen, self.promises) if not result.refused
+                              else "invalid"))
+        return self.sent[-1]
+
+    @property
+    def left(self) -> int:
+        """Probes left."""
+        return self.settings.probes - len(self.sent)
+
+    def runs(self, kind: Kind | None = None) -> list[Seen]:
+        """What was seen and is believed, of one kind or all."""
+        return [each.result.seen for each in self.sent
+                if not each.result.refused and kind in (None, each.probe.kind)]
+
+    def blamed(self) -> Sent | None:
+        """The first probe that the generator, not the setup, limited."""
+        return next((each for each in self.sent if each.result.blames == "generator"), None)
+
+
+def verdict_of(seen: Seen, promises: Sequence[Promise]) -> Verdict:
+    """What the certificate says of all promises over the counted requests: fail if it says so of any."""
+    latency_ns, due_ns = seen.latency_s[seen.counted] * 1e9, np.rint(seen.due_s[seen.counted] * 1e9).astype(np.int64)
+    slow_ns = next((promise.limit for promise in promises if promise.metric == "latency"), 1e9)
+    verdicts = [certify(latency_ns, due_ns, promise.quantile, promise.limit).verdict if promise.metric == "latency"
+                else certify_errors(latency_ns, due_ns, promise.limit, slow_ns).verdict for promise in promises]
+    if "fail" in verdicts:
+        return "fail"
+    return "pass" if all(verdict == "pass" for verdict in verdicts) else "inconclusive"
+
+
+def search(probe: Callable[[Probe], Result], promises: Sequence[Promise], hint: Structure, clients: Clients,
+           settings: Settings | None = None) -> Found:
+    """The highest load within the promises, of a setup that is built like `hint`.
+
+    Raises TailraceError for promises that a load cannot be searched for.
+    """
+    wanted = tuple(promise for promise in promises if promise.metric in ("latency", "errors"))
+    if not wanted or len(wanted) != len(tuple(promises)):
+        raise TailraceError("a capacity needs promises about latency or errors, and about nothing else",
+                            "write for example --slo 'p(99)<100ms' --error '<0.1%'")
+    under = _Search(probe, wanted, hint, clients, settings or Settings())
+    why = _calibrate(under)
+    if why:
+        return _nothing(under, why)
+    twin, found = _model(under)
+    for share, requests in under.settings.plan:
+        if under.left <= 0 or found.rate <= 0 or _settled(under, found.rate):
+            break
+        rate = min(found.rate * _share(under, share), under.settings.most_rate)
+        under.send("load", rate, requests)
+        if under.blamed():
+            return _nothing(under, "", twin, found)
+        twin, found = _model(under)
+    return _found(under, twin, found)
+
+
+def _calibrate(under: _Search) -> str:
+    """Sends the light probe and a burst that saturates; "" or why that cannot be."""
+    light = under.send("light", under.settings.start_rate, under.settings.light)
+    answered = light.result.seen.latency_s[np.isfinite(light.result.seen.latency_s)]
+    if light.result.refused or not len(answered):
+        return light.result.refused or "no request of the lightest load was answered"
+    workers = under.hint.workers * under.hint.replicas
+    rate = max(2.5 * workers * (2.0 if under.hint.max_batch > 1 else 1.0) / float(np.median(answered)),
+               2 * under.settings.start_rate)
+    for _ in range(2):
+        rate = min(rate, under.settings.most_rate)
+        burst = under.send("burst", rate, min(under.settings.burst, 3.0 * rate))
+        if under.blamed():
+            return f"the load generator was the limit at {rate:.0f} requests/s"
+        if burst.result.seen.saturated or rate >= under.settings.most_rate:
+            break
+        rate *= 4
+    return ""
+
+
+def _model(under: _Search) -> tuple[Twin, Boundary]:
+    """The twin of everything seen so far, its speed tuned on the probes near the boundary, and where it ends."""
+    twin = fitted(under.runs(), under.hint, under.clients, under.settings.seed)
+    twin, _ = tuned(twin, under.runs("load"), strictest(under.promises).quantile or 0.99)
+    return twin, boundary(twin, under.promises)
+
+
+def _share(under: _Search, share: float) -> float:
+    """The planned share of the boundary, or one on the side that no certified probe has been on yet."""
+    passed, failed = _edges(under)
+    if share > 1 and math.isfinite(failed):
+        return 0.97
+    return 0.88 if under.left == 1 and math.isnan(passed) else share
+
+
+def _edges(under: _Search) -> tuple[float, float]:
+    """The highest load certified to pass (NaN for none) and the lowest above it certified to fail (inf for none).
+
+    The light probe's load counts only where it passed: a setup that breaks its promise there may keep it further up.
+    """
+    loads = [(each.result.seen.rate, each.verdict, each.probe.kind) for each in under.sent
+             if each.probe.kind != "burst"]
+    passed = max((rate for rate, verdict, _ in loads if verdict == "pass"), default=math.nan)
+    failed = min((rate for rate, verdict, kind in loads
+                  if verdict == "fail" and kind == "load" and not rate <= passed), default=math.inf)
+    return passed, failed
+
+
+def _settled(under: _Search, rate: float) -> bool:
+    """Whether certified loads enclose the boundary within 3 % already."""
+    passed, failed = _edges(under)
+    return passed >= 0.97 * rate and failed <= 1.05 * rate
+
+
+def _found(under: _Search, twin: Twin, found: Boundary) -> Found:
+    if found.rate <= 0:
+        return _nothing(under, "the promise is broken at every load, however light", twin, found)
+    passed, failed = _edges(under)
+    _, spread = tuned(twin, under.runs("load"), strictest(under.promises).quantile or 0.99)
+    half = min(max(2 * spread, 0.015), 0.1) if math.isfinite(spread) else 0.05
+    value = found.rate * (1 - under.settings.shade)
+    value = min(max(value, passed if math.isfinite(passed) else 0.0), failed)
+    low, high = value * (1 - half), value * (1 + half)
+    if value >= under.settings.most_rate * 0.99:
+        return _nothing(under, "the setup carries more than the load generator can send", twin, found)
+    return Found(Rate(value, low, high), passed, failed, found.binding, found.shape, twin,
+                 replace(found, rate=value), tuple(under.sent))
+
+
+def _nothing(under: _Search, why: str, twin: Twin | None = None, found: Boundary | None = None) -> Found:
+    passed, failed = _edges(under)
+    limited = under.blamed()
+    if limited:
+        why = (f"the load generator, not the setup, was the limit at {limited.probe.rate:.0f} requests/s "
+               f"({limited.result.refused})")
+    binding = "generator" if limited or "generator" in why else "latency"
+    return Found(Rate(math.nan, passed, math.inf), passed, failed, binding, "", twin, found, tuple(under.sent), why)
+

@@ -1,0 +1,142 @@
+"""Where a twin's promise ends: the highest load it carries, how it ends there, and the curve on the way."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from harness.catalog.slo import Promise
+from harness.decide.twin import Floats, Played, Twin, ceiling, faster, play, poisson_s
+from harness.decide.twin_fit import Seen, quantiles_s
+
+Shape = Literal["smooth", "cliff"]
+COARSE, FINE = 10_000, 80_000
+GRID = np.concatenate([np.linspace(0.05, 0.8, 8), np.linspace(0.85, 1.25, 9)])
+CLOSER = 6
+CLIFF = 3.0
+CLIFF_STEP = 1.05
+SLOWEST, FASTEST = 0.75, 1.3
+HALVINGS = 8
+REPLAYS = 3
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """`rate` is the highest load that keeps every promise (0 where none does); `binding` what breaks first above it;
+    `curve` [grid, 3]: rate, latency at the strictest promise's quantile in seconds, share without answer."""
+
+    rate: float
+    binding: Literal["latency", "errors"]
+    shape: Shape
+    curve: Floats
+
+
+def excess(latency_s: Floats, promises: Sequence[Promise]) -> dict[str, float]:
+    """For each kind of promise the worst log of (share that breaks it ÷ share that may); above 0 it is broken."""
+    worst: dict[str, float] = {}
+    for promise in promises:
+        if promise.metric == "latency":
+            broken, allowed = float(np.mean(latency_s >= promise.limit / 1e9)), 1 - promise.quantile
+        else:
+            broken, allowed = float(np.mean(np.isinf(latency_s))), promise.limit
+        log = math.log(max(broken, 1e-9) / max(allowed, 1e-9))
+        worst[promise.metric] = max(worst.get(promise.metric, -math.inf), log)
+    return worst
+
+
+def strictest(promises: Sequence[Promise]) -> Promise:
+    """The latency promise made to most requests, or the first promise where none is about latency."""
+    latency = [promise for promise in promises if promise.metric == "latency"]
+    return max(latency, key=lambda promise: promise.quantile) if latency else promises[0]
+
+
+def boundary(twin: Twin, promises: Sequence[Promise], seed: int = 0) -> Boundary:
+    """The twin's boundary: the last load of a grid that keeps the promises, refined towards the next that does not.
+
+    Nothing is assumed monotone below that; Poisson arrivals, the same ones stretched for each load.
+    """
+    grid = GRID * ceiling(twin)
+    played = [_at(twin, rate, COARSE, seed) for rate in grid]
+    quantile = strictest(promises).quantile or 0.99
+    curve = np.array([[rate, each.quantile_s(quantile), float(np.mean(np.isinf(each.latency_s)))]
+                      for rate, each in zip(grid, played, strict=True)])
+    kept = [max(excess(each.latency_s, promises).values()) <= 0 for each in played]
+    if not any(kept):
+        return Boundary(0.0, _binding(played[0], promises), "smooth", curve)
+    last = max(i for i, keeps in enumerate(kept) if keeps)
+    low = float(grid[last])
+    high = float(grid[last + 1]) if last + 1 < len(grid) else low * 1.2
+    # The coarse grid may err by a step: both ends are given a little room.
+    low, high = low * 0.96, high * 1.03
+    for _ in range(CLOSER):
+        middle = (low + high) / 2
+        if max(excess(_at(twin, middle, FINE, seed).latency_s, promises).values()) <= 0:
+            low = middle
+        else:
+            high = middle
+    rate = (low + high) / 2
+    above = _at(twin, rate * CLIFF_STEP, FINE, seed)
+    return Boundary(rate, _binding(above, promises), _shape(twin, rate, above, quantile, seed), curve)
+
+
+def _at(twin: Twin, rate: float, n: int, seed: int) -> Played:
+    return play(twin, poisson_s(rate, n, seed), seed, 0.1)
+
+
+def _binding(played: Played, promises: Sequence[Promise]) -> Literal["latency", "errors"]:
+    worst = excess(played.latency_s, promises)
+    return "errors" if worst.get("errors", -math.inf) > worst.get("latency", -math.inf) else "latency"
+
+
+def _shape(twin: Twin, rate: float, above: Played, quantile: float, seed: int) -> Shape:
+    """A cliff where 5 % more load makes the latency three times as long."""
+    here = _at(twin, rate, FINE, seed).quantile_s(quantile)
+    return "cliff" if above.quantile_s(quantile) > CLIFF * here else "smooth"
+
+
+def tuned(twin: Twin, runs: Sequence[Seen], quantile: float) -> tuple[Twin, float]:
+    """The twin with its speed set so that, given the same due times, its tail is where the runs' was, and the standard
+    error of that factor (inf for fewer than two runs).
+
+    The same arrivals make most of the chance in a tail fall on both alike.
+    """
+    if not runs:
+        return twin, math.inf
+    factors = [_factor(twin, run, quantile) for run in runs]
+    weights = np.sqrt([float(run.counted.sum()) for run in runs])
+    factor = math.exp(float(np.average(np.log(factors), weights=weights)))
+    spread = float(np.std(np.log(factors), ddof=1)) / math.sqrt(len(runs)) if len(runs) > 1 else math.inf
+    return faster(twin, factor), spread
+
+
+def _factor(twin: Twin, run: Seen, quantile: float) -> float:
+    """The speed, between SLOWEST and FASTEST, at which the twin's tail is as long as the run's."""
+    tail = 1 - quantile
+    quantiles = [quantile, 1 - 2 * tail, 1 - 5 * tail]
+    seen = quantiles_s(run.latency_s[run.counted], quantiles)
+    low, high = math.log(SLOWEST), math.log(FASTEST)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if _longer(faster(twin, math.exp(middle)), run, quantiles, seen):
+            low = middle
+        else:
+            high = middle
+    return math.exp((low + high) / 2)
+
+
+def _longer(twin: Twin, run: Seen, quantiles: Sequence[float], seen: Floats) -> bool:
+    """Whether the twin's tail is longer than the one seen, as a mean of logs over the quantiles and replays."""
+    fine = np.isfinite(seen)
+    if not fine.any():
+        return False
+    said = np.array([quantiles_s(play(twin, run.due_s, seed).latency_s[run.counted], quantiles)
+                     for seed in range(REPLAYS)])
+    logs = np.log(np.minimum(said[:, fine], 1e6) / seen[fine])
+    return bool(np.mean(logs) > 0)
+
+
+def with_boundary(found: Boundary, rate: float) -> Boundary:
+    """The same boundary at another load."""
+    return replace(found, rate=rate)
