@@ -125,6 +125,27 @@ def compare(
 
 
 @app.command()
+def capacity(
+    setup: Annotated[str, typer.Argument(help="The setup to search.")],
+    workload: Annotated[str, typer.Option(help="The workload it serves.")],
+    slo: Annotated[list[str], typer.Option(help="A clause of the promise, for example 'p(99)<100ms'; repeatable.")],
+    error: Annotated[str | None, typer.Option(help="The share that may fail, for example '<0.1%'.")] = None,
+    knob: Annotated[Names, typer.Option(help="SETUP.KNOB=VALUE; repeatable.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the arrivals.")] = 1,
+    longest: Annotated[float, typer.Option(help="Seconds a probe may take at most.")] = 60.0,
+    chart: Annotated[Path | None, typer.Option(help="An SVG file for the curve of latency against load.")] = None,
+    results: Results = Path("results"),
+    json: Json = False,
+) -> None:
+    """The highest load a setup carries within a promise, in at most six probes; exits 111 where the generator ends."""
+    from harness.cli import capacity as capacities
+    from harness.cli.ask import parse_knobs
+
+    asked = capacities.Asked(setup, workload, slo, error, parse_knobs(knob).get(setup, {}), seed, longest, chart)
+    raise typer.Exit(capacities.capacity(asked, results, json))
+
+
+@app.command()
 def verify(
     run: Annotated[Path, typer.Argument(help="A run's folder, or its id below --results.")],
     results: Results = Path("results"),

@@ -18,16 +18,23 @@ US = 1e6
 
 
 def seen(run: StoredRun) -> Seen:
-    """The run's requests. Raises TailraceError when it has no rows or its scenario cannot be read."""
+    """The run's requests; of one that was stopped early, those that were sent and waited for.
+
+    Raises TailraceError when it has no rows or its scenario cannot be read.
+    """
     rows = run.columns(*NEEDED)
+    stopped_s = float((run.meta.facts.get("stopped") or {}).get("at_s", math.inf))
+    cut = np.isin(rows["error"], ("unsent", "aborted")) & math.isfinite(stopped_s)
+    until_ns = np.min(rows["due_ns"][cut], initial=min(stopped_s, 1e9) * 1e9)
     order = np.argsort(rows["due_ns"], kind="stable")
+    order = order[(rows["due_ns"] < until_ns)[order]]
     rows = {name: column[order] for name, column in rows.items()}
     good = (rows["error"] == "") & (rows["status"] >= 200) & (rows["status"] < 300) & (rows["done_ns"] != ABSENT)
     due_s = rows["due_ns"] / 1e9
     told = good & (rows["model_us"] >= 0)
     inside = np.maximum(rows["queue_us"], 0) + np.maximum(rows["wait_us"], 0) + rows["model_us"]
     counted = rows["stage"] >= 0
-    span_s = scenario_of(run).duration_s
+    span_s = min(scenario_of(run).duration_s, until_ns / 1e9)
     return Seen(
         run.meta.run_id, float(counted.sum()) / span_s, due_s,
         np.where(good, np.maximum(rows["done_ns"] / 1e9 - due_s, 0.0), np.inf), np.asarray(counted),

@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import zip_longest
 from pathlib import Path
@@ -47,16 +47,25 @@ def race(attempts: Sequence[Attempt], bench: Bench, observer: Observer) -> list[
     Raises TailraceError when another harness measures or a record cannot be written, KeyboardInterrupt (for SIGTERM,
     too) once the interrupted run is recorded.
     """
-    ids = []
+    with racing(bench, observer) as run:
+        return [run(attempt, upcoming).meta.run_id for attempt, upcoming in zip_longest(attempts, attempts[1:])]
+
+
+@contextmanager
+def racing(bench: Bench, observer: Observer) -> Iterator[Callable[[Attempt, Attempt | None], StoredRun]]:
+    """What runs an attempt and records it, given the one after it where that is known; for searches, which choose the
+    next attempt by what the last one left. Raises as `race` does."""
     with only_harness(bench.cache), _terminated_is_interrupted(), ExitStack() as stack:
         write_machine(bench.results, bench.machine.id, bench.machine.facts)
         agents = Agents(stack, observer)
-        for attempt, upcoming in zip_longest(attempts, attempts[1:]):
+
+        def run(attempt: Attempt, upcoming: Attempt | None = None) -> StoredRun:
             observer.started(attempt, upcoming)
             stored = _attempt(attempt, bench, agents, observer)
-            ids.append(stored.meta.run_id)
             observer.finished(attempt, stored.meta)
-    return ids
+            return stored
+
+        yield run
 
 
 class Agents:

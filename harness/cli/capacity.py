@@ -1,0 +1,153 @@
+"""`tailrace capacity`: probes sent to a real setup, and what they say it carries."""
+
+import math
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness.analyse.checks import checks_of
+from harness.analyse.frames import read_view
+from harness.analyse.words import bounded, plain
+from harness.catalog.discover import Catalog, find_catalog
+from harness.catalog.scenario import Scenario
+from harness.catalog.setup import Knob
+from harness.catalog.slo import parse_promise
+from harness.catalog.toml import validate
+from harness.cli.bill import parse_slo
+from harness.cli.live import LiveView
+from harness.cli.show import dump, grid, screen
+from harness.decide.capacity import Capacity, Found, Probe, Result, Sent, Settings, search
+from harness.decide.twin_fit import quantiles_s
+from harness.decide.twin_read import clients_of, seen, structure_of
+from harness.errors import Exit, TailraceError
+from harness.plan.attempt import Attempt
+from harness.plan.expand import resolve_knobs
+from harness.record.capacity import capacity_id, write_capacity
+from harness.record.read import StoredRun
+from harness.run.bench import Bench, this_bench
+from harness.run.race import racing
+
+PATIENCE_S = 30.0
+PER_LOAD_CPU = 10_000.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to search for: knobs are those changed of this setup; `chart` is where the curve goes."""
+
+    setup: str
+    workload: str
+    slo: list[str]
+    error: str | None
+    knobs: dict[str, Knob]
+    seed: int
+    longest_s: float
+    chart: Path | None
+
+
+def capacity(asked: Asked, results: Path, as_json: bool) -> int:
+    """Searches, records and shows. Returns the exit code: 0 found, 111 where the generator was the limit, 110 where
+    there is nothing to promise."""
+    catalog = find_catalog()
+    slo = parse_slo([*asked.slo, *([f"errors{asked.error}"] if asked.error else [])])
+    bench = this_bench(catalog, results)
+    first = first_attempt(catalog, bench, asked, slo)
+    promises = tuple(parse_promise(metric, bound) for metric, bound in slo.items())
+    hint = structure_of(first.knobs, first.setup.model_dump(mode="json"), len(bench.cores.server))
+    console = screen(stderr=as_json)
+    settings = Settings(seed=asked.seed, longest_s=asked.longest_s, most_rate=PER_LOAD_CPU * len(bench.cores.load))
+    with LiveView(console, settings.probes, f"capacity of {asked.setup} on {asked.workload}") as view, \
+            racing(bench, view) as run:
+        found = search(lambda probe: believed(run(probing(first, probe), None)), promises, hint,
+                       clients_of(first.scenario), settings)
+    kept = recorded(bench, first, slo, found)
+    if math.isfinite(found.rate.value):
+        write_capacity(bench.folder, kept)
+    if asked.chart and found.boundary:
+        from harness.report.capacity import curve  # noqa: PLC0415  matplotlib is slow to load
+
+        asked.chart.write_text(curve(found, promises, f"{asked.setup} on {asked.workload}").svg, encoding="utf-8")
+    if as_json:
+        dump({**asdict(kept), "why": found.why, "probes": [row(each, promises) for each in found.sent]})
+    else:
+        console.print(grid("Probes", ["probe", "offered/s", "requests", "p50 ms", "p99 ms", "unanswered", "verdict"],
+                           [list(row(each, promises).values()) for each in found.sent]))
+        console.print(sentence(kept, found), markup=False, highlight=False)
+    if math.isfinite(found.rate.value):
+        return Exit.OK
+    return Exit.INVALID if found.binding == "generator" else Exit.INCONCLUSIVE
+
+
+def first_attempt(catalog: Catalog, bench: Bench, asked: Asked, slo: dict[str, str]) -> Attempt:
+    """The attempt that probes vary: the workload's payload profile under Poisson arrivals, with the promise asked."""
+    setup, workload = catalog.setup(asked.setup), catalog.workload(asked.workload)
+    limit = setup.limits.get(workload.name)
+    if limit:
+        raise TailraceError(f"{setup.name} cannot serve {workload.name}: {limit}", "choose another setup")
+    scenario = validate(Scenario, {
+        "name": "capacity", "title": "A probe of a capacity search", "warmup_s": 1.0, "timeout_s": PATIENCE_S,
+        "question": "Is the promise kept at this load?", "seed": asked.seed, "slo": slo,
+        "stage": [{"arrivals": "poisson", "rate": 1.0, "duration_s": 1.0}]}, "capacity")
+    return Attempt("capacity", "", setup, workload, scenario, 1.0,
+                   resolve_knobs(setup, asked.knobs, len(bench.cores.server)), seed=asked.seed)
+
+
+def probing(first: Attempt, probe: Probe) -> Attempt:
+    """The attempt that sends a probe. A burst is two stages of one rate, for it means to go beyond what is carried."""
+    parts = 2 if probe.kind == "burst" else 1
+    stage = {"arrivals": "poisson", "rate": probe.rate, "duration_s": probe.duration_s / parts}
+    scenario = validate(Scenario, {
+        **first.scenario.model_dump(), "name": f"capacity-{probe.kind}", "stage": [stage] * parts,
+        "warmup_s": 0.0 if probe.kind == "burst" else 1.0}, "capacity")
+    return replace(first, scenario=scenario, load=round(probe.rate, 1), seed=probe.seed)
+
+
+def believed(run: StoredRun) -> Result:
+    """What the probe's rows say, unless the generator, the host or the harness spoiled them."""
+    if not run.has_rows:
+        raise TailraceError(f"{run.folder.name}: no requests were recorded ({run.meta.reason})",
+                            "look at its server.log")
+    accused = [check for check in checks_of(read_view(run))
+               if check.severity == "invalid" and check.blames in ("generator", "harness")]
+    return Result(seen(run), accused[0].message if accused else "", accused[0].blames if accused else "")
+
+
+def recorded(bench: Bench, first: Attempt, slo: dict[str, str], found: Found) -> Capacity:
+    """The capacity as it is stored."""
+    return Capacity(
+        capacity_id(first.setup.name, first.workload.name, datetime.now(UTC)), first.setup.name, first.workload.name,
+        ", ".join(f"{metric}{bound}" for metric, bound in slo.items()), found.rate,
+        tuple(each.result.seen.run_id for each in found.sent), found.binding, found.shape, bench.machine.id,
+        found.last_passed, found.first_failed, len(bench.cores.server), dict(first.knobs))
+
+
+def row(each: Sent, promises: object) -> dict[str, str]:
+    """A probe as a line of the table."""
+    del promises
+    run = each.result.seen
+    latency = run.latency_s[run.counted]
+    p50, p99 = quantiles_s(latency, (0.5, 0.99)) if len(latency) else (math.nan, math.nan)
+    return {"probe": each.probe.kind, "rate": plain(run.rate), "requests": f"{len(latency):,}",
+            "p50_ms": plain(p50 * 1e3), "p99_ms": plain(p99 * 1e3),
+            "unanswered": f"{float((latency == math.inf).mean()) if len(latency) else 0:.2%}",
+            "verdict": each.result.refused or each.verdict}
+
+
+def sentence(kept: Capacity, found: Found) -> str:
+    """What was found, as a person would say it."""
+    who = f"{kept.setup} on {kept.workload} ({kept.replica_cpus} CPUs)"
+    if found.why:
+        return f"{who}: no capacity under {kept.promise}: {found.why}."
+    passed = plain(found.last_passed) if math.isfinite(found.last_passed) else "none"
+    failed = plain(found.first_failed) if math.isfinite(found.first_failed) else "none"
+    ends = "falls off a cliff" if found.shape == "cliff" else "degrades smoothly"
+    return (f"{who} carries {bounded_rate(kept)} requests/s within {kept.promise}; {found.binding} ends it and it "
+            f"{ends}; last load certified to pass {passed}/s, first to fail {failed}/s; {len(found.sent)} probes, "
+            f"{found.requests:,} requests.")
+
+
+def bounded_rate(kept: Capacity) -> str:
+    """`312 (305 to 319)`."""
+    from harness.analyse.model import Interval  # noqa: PLC0415
+
+    return bounded(Interval(kept.rate.value, kept.rate.low, kept.rate.high))
