@@ -146,6 +146,31 @@ def capacity(
 
 
 @app.command()
+def predict(
+    setup: Annotated[str, typer.Argument(help="The setup whose recorded runs the twin is fitted to.")],
+    workload: Annotated[str, typer.Option(help="The workload it serves.")],
+    what_if: Annotated[Names, typer.Option(help="'batch wait 5 to 1 ms', '3 to 12 workers'; repeatable.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Requests per second; the newest run's where not given.")] = None,
+    demand: Annotated[str | None, typer.Option(help="A demand; its busiest minute is the load.")] = None,
+    slo: Annotated[Names, typer.Option(help="A clause of the promise, for example 'p(99)<100ms'.")] = None,
+    retries: Annotated[int, typer.Option(help="How often clients try again.")] = 0,
+    attempt_s: Annotated[float, typer.Option(help="Seconds after which they do; refusals at once.")] = float("inf"),
+    hedge_s: Annotated[float, typer.Option(help="Seconds after which a second copy is sent.")] = float("inf"),
+    deadline_s: Annotated[float, typer.Option(help="Seconds that travel with a request.")] = float("inf"),
+    verify: Annotated[bool, typer.Option("--verify", help="Measure the last prediction, print both.")] = False,
+    results: Results = Path("results"),
+    json: Json = False,
+) -> None:
+    """What if? Latency at loads, knobs and fleets never measured, with the twin's held-out error; 110: it abstains."""
+    from harness.cli import predict as predictions
+    from harness.decide.twin import Clients
+
+    raise typer.Exit(predictions.predict(predictions.Asked(
+        setup, workload, what_if or [], rate, demand, slo or [], verify,
+        Clients(retries=retries, attempt_s=attempt_s, hedge_s=hedge_s, deadline_s=deadline_s)), results, json))
+
+
+@app.command()
 def verify(
     run: Annotated[Path, typer.Argument(help="A run's folder, or its id below --results.")],
     results: Results = Path("results"),
