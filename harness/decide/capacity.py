@@ -64,15 +64,15 @@ class Settings:
     """How a search goes. `start_rate` must be light for the setup; `most_rate` is what the generator may be asked."""
 
     probes: int = 6
-    requests: int = 47_000
+    requests: int = 46_000
     start_rate: float = 20.0
     most_rate: float = 8_000.0
     light: int = 200
     burst: int = 3_500
     longest_s: float = 120.0
     seed: int = 1
-    plan: tuple[tuple[float, int], ...] = ((0.9, 10_000), (0.985, 12_000), (1.04, 8_000), (0.97, 12_000))
-    shade: float = 0.005
+    plan: tuple[tuple[float, int], ...] = ((0.84, 12_000), (0.985, 13_000), (1.06, 6_000), (0.98, 12_000))
+    shade: float = 0.008
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from packaging.markers import Marker
+
 from harness.run.content import hash_file
 
-_PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([^\s;\\]+)", re.MULTILINE)
+_PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([^\s;\\]+)(?:\s*;\s*([^\\\n]+))?", re.MULTILINE)
 _SHOWN = 5
 _MANIFEST = "manifest.json"
 
@@ -21,7 +23,8 @@ def differences(environment: Path, locks: Sequence[Path], model: Path) -> list[s
 
 def _packages(environment: Path, locks: Iterable[Path]) -> list[str]:
     pinned = {_plain(name): version for lock in locks if lock.is_file()
-              for name, version in _PIN.findall(lock.read_text(encoding="utf-8"))}
+              for name, version, marker in _PIN.findall(lock.read_text(encoding="utf-8"))
+              if not marker or Marker(marker.strip()).evaluate()}
     found = dict(path.name.removesuffix(".dist-info").rsplit("-", 1)
                  for path in sorted(environment.glob("lib/python*/site-packages/*.dist-info")))
     said = []
