@@ -53,6 +53,15 @@ story.over_time(results)
 story.time_spent(results)
 
 # %% [markdown]
+# ## Why were the slowest slow?
+#
+# The slowest percent of each setup's answers, and what their delay beyond a usual request's was spent on: the queue
+# behind a burst, long inputs, the machine or the server standing still. `tailrace explain RUN` says it row by row.
+
+# %%
+story.slowest(results)
+
+# %% [markdown]
 # ## In what batches are requests served?
 #
 # Larger batches use the processor better and make the first request of a batch wait for the last.

@@ -110,6 +110,19 @@ def report(
 
 
 @app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or its id below --results.")],
+    results: Results = Path("results"),
+    out: Annotated[Path | None, typer.Option(help="Draw it into this SVG file.")] = None,
+    json: Json = False,
+) -> None:
+    """Say why the slowest percent of a run was slow: causes with shares, and examples by row."""
+    from harness.cli import explain as explaining
+
+    explaining.explain(run, results, out, json)
+
+
+@app.command()
 def compare(
     results: Annotated[Path, typer.Argument(help="Folder of the records.")] = Path("results"),
     baseline: Annotated[str | None, typer.Option(help="Compare with this setup.")] = None,

@@ -14,9 +14,11 @@ from harness.analyse.words import sentence
 from harness.record.read import StoredRun, find_runs
 from harness.record.schema import RunMeta
 from harness.report import breakdown, captions, charts, method, tables, upkeep, validity
+from harness.report import slowest as slow
 from harness.report.canvas import Chart, Ink, inks
 from harness.report.options import ENVIRONMENT, HANDED, Options, analysed, received
-from harness.report.select import among, climbs, setups, typical
+from harness.report.select import Match, among, climbs, setups, typical
+from harness.report.slowest import Slow
 from harness.report.traces import Counts, Key, Trace, key, run_grid, trace_cell
 from harness.report.words import clean, escaped
 
@@ -47,6 +49,11 @@ class Results:
         """The traces of every cell that has rows."""
         found = ((key(cell), trace_cell(cell, self.stored, self.grids)) for cell in self.analysis.cells)
         return {name: seen for name, seen in found if seen is not None}
+
+    def slow(self, match: Match) -> dict[str, Slow]:
+        """What made the slowest percent slow, by setup, of every cell of the match that has answers enough."""
+        found = ((cell.setup, slow.slow_cell(cell, self.stored)) for cell in match.cells)
+        return {setup: each for setup, each in found if each is not None}
 
     @property
     def ink(self) -> dict[str, Ink]:
@@ -102,6 +109,11 @@ def over_time(results: Results) -> Shown:
 def time_spent(results: Results) -> Shown:
     """In which part of its way a request spends its time."""
     return _charts(breakdown.times(match) for match in typical(results.analysis))
+
+
+def slowest(results: Results) -> Shown:
+    """Why the slowest percent of each setup was slow."""
+    return _charts(slow.causes(match, results.slow(match)) for match in typical(results.analysis))
 
 
 def batch_sizes(results: Results) -> Shown:

@@ -1,0 +1,87 @@
+"""Why a request found others before it: more came than planned, or fewer left than came."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.analyse.explain_parts import Flights, Floats, Ints
+from harness.analyse.load_checks import expected_arrivals
+from harness.catalog.scenario import Scenario
+
+MOST_LEVELS = 500
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """For the requests asked about, [m]: how many were in the system when each became due (`ahead`), since when that
+    backlog had been building (`since_ns`: the last moment at which at most half as many, and no more than usual, were
+    there), and over that time how many more `came` than planned, and how many fewer `left` than were planned to come.
+
+    ahead − those there at since_ns = came + left, exactly (conservation of requests); either may be negative.
+    """
+
+    ahead: Ints
+    since_ns: Ints
+    came: Floats
+    left: Floats
+
+
+def ahead_of(seen: Flights) -> Ints:
+    """How many requests that were due earlier are not over when each becomes due; [n]."""
+    over = np.searchsorted(np.sort(seen.done_ns), seen.due_ns, side="right")
+    return np.asarray(np.maximum(np.arange(len(seen)) - over, 0))
+
+
+def backlog(seen: Flights, which: NDArray[np.intp], planned: Callable[[Ints], Floats]) -> Backlog:
+    """The backlog met by the requests `which` (indices); `planned` counts arrivals up to each time."""
+    n = len(seen)
+    times = np.concatenate([seen.done_ns, seen.due_ns])  # of one moment, leaving comes first
+    order = np.argsort(times, kind="stable")
+    step = np.where(order < n, -1, 1)
+    level = np.cumsum(step)
+    place = np.empty(2 * n, dtype=np.int64)
+    place[order] = np.arange(2 * n)
+    own = place[n + which]
+    ahead = level[own] - 1
+    calm = np.minimum(ahead // 2, int(np.median(ahead_of(seen))))
+    before = _last_at_most(level, own, calm)
+    arrived = np.cumsum(step > 0)
+    since = times[order[np.minimum(before + 1, own)]]
+    came = arrived[own] - 1 - np.where(before >= 0, arrived[before], 0)
+    gone = came - (ahead - np.where(before >= 0, level[before], 0))
+    meant = planned(seen.due_ns[which]) - planned(since)
+    return Backlog(ahead, since, came - meant, meant - gone)
+
+
+def _last_at_most(level: Ints, own: Ints, calm: Ints) -> Ints:
+    """The last event before each of `own` after which at most `calm` requests were there; −1 for none."""
+    found = np.full(len(own), -1, dtype=np.int64)
+    limits = np.unique(calm)
+    if len(limits) > MOST_LEVELS:
+        limits = np.unique(np.quantile(limits, np.linspace(0, 1, MOST_LEVELS), method="inverted_cdf"))
+    chosen = limits[np.searchsorted(limits, calm)]
+    for limit in limits:
+        at = np.flatnonzero(level <= limit)
+        rows = np.flatnonzero(chosen == limit)
+        index = np.searchsorted(at, own[rows]) - 1
+        found[rows] = np.where(index >= 0, at[np.maximum(index, 0)] if len(at) else -1, -1)
+    return found
+
+
+def plan_of(scenario: Scenario, seen: Flights) -> Callable[[Ints], Floats]:
+    """Arrivals that the scenario's rates ask for up to each time in ns since t0; of a closed loop, which plans none,
+    those that came."""
+    if scenario.closed:
+        return lambda at_ns: np.searchsorted(seen.due_ns, at_ns).astype(np.float64)
+
+    def planned(at_ns: Ints) -> Floats:
+        at_s = at_ns / 1e9
+        total, start_s = np.minimum(at_s, 0.0) * (scenario.stage[0].rate or 0.0), 0.0
+        for stage in scenario.stage:
+            total = total + expected_arrivals(stage, np.clip(at_s - start_s, 0.0, stage.duration_s))
+            start_s += stage.duration_s
+        return np.asarray(total, dtype=np.float64)
+
+    return planned
