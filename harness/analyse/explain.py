@@ -91,7 +91,7 @@ def explained(seen_run: RunView, columns: Columns, payload_bytes: NDArray[Any],
     order = [index for index in np.argsort(-shares, kind="stable") if shares[index] > 0]
     return Explanation(
         meta.run_id, meta.setup, meta.workload, meta.scenario, n,
-        int(np.count_nonzero(seen_run.rows.failed)), len(slow),
+        int(np.count_nonzero(seen_run.rows.failed & ~seen_run.rows.unanswered)), len(slow),
         float(np.median(latency[seen.good])), float(latency[slow[-1]]), float(latency[slow[0]]),
         {CAUSES[index]: float(shares[index]) for index in order},
         {CAUSES[index]: int(np.count_nonzero(best == index)) for index in order if np.any(best == index)},
@@ -161,6 +161,9 @@ def _cannot(seen_run: RunView, seen: Flights) -> tuple[str, ...]:
     if not all(each.get("hiccup_realtime") for each in seen_run.generators) or not seen_run.generators:
         said.append("The meter of host pauses had no realtime priority, or none ran: its pauses may be the generator's "
                     "own work, and some may be missing.")
+    if seen_run.warm_up.requests:
+        said.append(f"The first {seen_run.warm_up.requests:,} requests look like warming up and are left out of other "
+                    "figures; here they are looked at like all others.")
     if seen_run.scenario.closed:
         said.append("Closed loop: nothing was planned to arrive, so nothing can arrive in a burst.")
     return tuple(said)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.analyse.arrival_checks import expected_arrivals
 from harness.analyse.explain_parts import Flights, Floats, Ints
-from harness.analyse.load_checks import expected_arrivals
 from harness.catalog.scenario import Scenario
 
 MOST_LEVELS = 500
