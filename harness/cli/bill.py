@@ -13,7 +13,7 @@ from harness.cli.show import dump, grid, screen
 from harness.decide.bill import Bill, cheapest_first
 from harness.decide.bill import bill as made_out
 from harness.decide.bill_even import BreakEven, break_evens
-from harness.decide.bill_offers import Asked, Offered, offered
+from harness.decide.bill_offers import Asked, Offered, offered, opened
 from harness.decide.demand import Curve, find_demand
 from harness.decide.fleet import Fleet, parse_fleet
 from harness.decide.prices import newest_prices, parse_prices, read_prices
@@ -77,7 +77,7 @@ def parse_slo(texts: Sequence[str]) -> dict[str, str]:
 def bill(question: Question, as_json: bool) -> int:
     """Shows every setup's bill, the cheapest first. Returns the exit code: 110 where no setup has one."""
     wanted, demand, fleet = asked(question)
-    found = offered(question.results, wanted)
+    found = offered(question.results, wanted, opened(question.results, wanted))
     bills = cheapest_first([made_out(offer, demand, fleet) for offer in found.offers])
     evens = break_evens([each.offer for each in bills], demand, fleet)
     if as_json:

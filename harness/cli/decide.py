@@ -9,7 +9,7 @@ from harness.catalog.discover import Catalog, find_catalog
 from harness.cli.bill import Question, asked, even_words, today, usd
 from harness.cli.show import dump, grid, screen
 from harness.decide.bill_even import BreakEven, break_evens
-from harness.decide.bill_offers import Asked, Offered, offered
+from harness.decide.bill_offers import Asked, Offered, offered, opened
 from harness.decide.choice import Choice, Wish, choose
 from harness.decide.choice_facts import parse_musts, parse_weights
 from harness.decide.choice_grid import Case, front, held, stability
@@ -54,9 +54,11 @@ def answered(question: Question, wishes: Wishes) -> Answer:
     if not (0 < wishes.worth < 1 and 0 < wishes.error < 1):
         raise UsageError("--worth and --error are shares between 0 and 1", "write for example 0.05")
     wish = Wish(wanted.slo, parse_musts(wishes.must), parse_weights(wishes.weights), wishes.worth, wishes.error)
-    found = offered(question.results, wanted)
+    runs = opened(question.results, wanted)
+    found = offered(question.results, wanted, runs)
     choice = choose(found.offers, found.without, demand, fleet, wish)
-    cases = stability(choice, lambda slo: offered(question.results, replace(wanted, slo=slo)), demand, fleet, wish)
+    cases = stability(choice, lambda slo: offered(question.results, replace(wanted, slo=slo), runs), demand, fleet,
+                      wish)
     return Answer(wanted, demand, fleet, wish, found, choice, cases,
                   break_evens([each.offer for each in choice.bills], demand, fleet))
 
@@ -108,7 +110,7 @@ def summary(answer: Answer) -> dict[str, Any]:
 def _price(results: Path, wanted: Asked, old: float) -> float:
     """Today's price of the setup; the old one where nothing tells another."""
     try:
-        found = offered(results, wanted).offers
+        found = offered(results, wanted, opened(results, wanted)).offers
     except TailraceError:
         return old
     return found[0].hourly_usd if found else old

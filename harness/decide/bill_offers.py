@@ -8,10 +8,12 @@ from pathlib import Path
 
 from harness.analyse.cells import cell
 from harness.analyse.figures import RunFigures, figures
-from harness.analyse.frames import read_view
+from harness.analyse.frames import RunView, read_view
 from harness.analyse.model import Cell, Interval, Verdict
+from harness.analyse.probe_figures import Probes
 from harness.analyse.summary import selected
-from harness.catalog.toml import nearest
+from harness.catalog.scenario import Scenario
+from harness.catalog.toml import nearest, validate
 from harness.decide.bill import UNKNOWN, Offer
 from harness.decide.choice_evidence import log_mean
 from harness.decide.prices import PriceList, age_words, instance_for, instance_named
@@ -48,6 +50,15 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Opened:
+    """A run with its rows and probes in memory."""
+
+    run: StoredRun
+    view: RunView
+    probes: Probes
+
+
+@dataclass(frozen=True)
 class Measured:
     """One setup's cells, judged by the promise asked for; the valid runs' figures by cell; the newest run."""
 
@@ -74,9 +85,19 @@ class Offered:
     without: Mapping[str, str]
 
 
-def offered(results: Path, asked: Asked) -> Offered:
-    """What the records below `results` offer. Raises TailraceError when they know nothing of the workload."""
-    measured = _judged(results, asked) if results.is_dir() else {}
+def opened(results: Path, asked: Asked) -> tuple[Opened, ...]:
+    """The open-loop runs of the workload and setups asked for, with their rows: read once, judged by many promises."""
+    runs = selected(results) if results.is_dir() else ()
+    wanted = [run for run in runs if run.meta.workload == asked.workload
+              and (not asked.setups or run.meta.setup in asked.setups)
+              and not any(stage["arrivals"] == "closed" for stage in run.meta.scenario_resolved["stage"])]
+    return tuple(Opened(run, read_view(run), run.probes()) for run in wanted)
+
+
+def offered(results: Path, asked: Asked, runs: Sequence[Opened]) -> Offered:
+    """What the records below `results` offer; `runs` are those that `opened` read. Raises TailraceError when they know
+    nothing of the workload."""
+    measured = _judged(asked, runs)
     found = _searched(results, asked) if results.is_dir() else {}
     known = sorted({*measured, *found, *asked.carries})
     unknown = [name for name in asked.setups if name not in known]
@@ -113,18 +134,17 @@ def _searched(results: Path, asked: Asked) -> dict[str, list[Capacity]]:
             for setup, group in found.items()}
 
 
-def _judged(results: Path, asked: Asked) -> dict[str, Measured]:
-    """Every setup's open-loop cells judged by the promise asked for."""
+def _judged(asked: Asked, runs: Sequence[Opened]) -> dict[str, Measured]:
+    """Every setup's cells judged by the promise asked for."""
     groups: dict[str, dict[tuple[str, float], list[RunFigures]]] = {}
     last: dict[str, StoredRun] = {}
-    for run in selected(results):
-        said = run.meta.scenario_resolved
-        if run.meta.workload != asked.workload or any(stage["arrivals"] == "closed" for stage in said["stage"]):
-            continue
-        judged = replace(run, meta=replace(run.meta, scenario_resolved={**said, "slo": dict(asked.slo)}))
-        made = figures(read_view(judged), run.probes())
-        groups.setdefault(run.meta.setup, {}).setdefault((run.meta.scenario, run.meta.load), []).append(made)
-        last[run.meta.setup] = run
+    for each in runs:
+        said = {**each.view.scenario.model_dump(), "slo": dict(asked.slo)}
+        judged = replace(each.view, scenario=validate(Scenario, said, f"run {each.run.meta.run_id}"))
+        meta = each.run.meta
+        groups.setdefault(meta.setup, {}).setdefault((meta.scenario, meta.load), []).append(
+            figures(judged, each.probes))
+        last[meta.setup] = each.run
     return {setup: Measured(tuple(cell(runs, ()) for runs in places.values()), places, last[setup])
             for setup, places in groups.items()}
 

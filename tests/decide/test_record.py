@@ -112,7 +112,8 @@ def test_runs_that_are_slower_fire_the_p99(written: Path, results: Path) -> None
 
 def test_nothing_is_recorded_before_it_is_decided_or_without_evidence(results: Path, tmp_path: Path) -> None:
     with pytest.raises(TailraceError, match="nothing to record yet") as error:
-        command.decide(question(results, prices=["flask=0.12/h"], demand="40000"), WISHES, tmp_path / "out", as_json=True)
+        command.decide(question(results, prices=["flask=0.12/h"], demand="40000"), WISHES, tmp_path / "out",
+                       as_json=True)
     assert error.value.code == Exit.INCONCLUSIVE
     with pytest.raises(TailraceError, match="no run stands behind"):
         command.decide(question(tmp_path, prices=[], carries=["flask=100"], setups=["flask"]), WISHES,
