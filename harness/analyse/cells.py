@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.analyse.figures import RunFigures, good_ms
+from harness.analyse.intervals import effective, quantile_interval
 from harness.analyse.model import Cell, Interval, RunSummary
-from harness.analyse.quantiles import mean_interval, order_statistic_interval, quantile, quantile_interval
-from harness.analyse.verdicts import beyond, cell_verdict, effective, judge
+from harness.analyse.quantiles import mean_interval, order_statistic_interval, quantile
+from harness.analyse.verdicts import beyond, cell_verdict, judge_all
 from harness.record.schema import RunMeta
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
@@ -20,8 +21,8 @@ def cell(runs: Sequence[RunFigures], failed: Sequence[RunMeta]) -> Cell:
     valid = [run for run in runs if run.valid]
     used = valid or list(runs)
     meta, scenario = runs[-1].meta, runs[-1].scenario
-    quantiles = {q: quantile_interval([run.ordered_ms for run in used], q) for q in QUANTILES}
-    promises = tuple(judge(promise, used) for promise in scenario.promises)
+    quantiles = {q: quantile_interval(used, q) for q in QUANTILES}
+    promises = judge_all(scenario.promises, used)
     verdict, reason = cell_verdict(promises, runs, len(failed))
     limit = good_ms(scenario.promises)
     summaries = [_summary(run) for run in runs] + [_absent(each) for each in failed]
@@ -49,13 +50,15 @@ def cell(runs: Sequence[RunFigures], failed: Sequence[RunMeta]) -> Cell:
 def _summary(run: RunFigures) -> RunSummary:
     p99 = quantile(run.ordered_ms, 0.99)
     size = effective(run, p99) if len(run.ordered_ms) else 0.0
+    promised = {promise.quantile for promise in run.scenario.promises if promise.metric == "latency"}
     return RunSummary(
         run.meta.run_id, run.meta.repetition, run.meta.status, run.meta.reason, run.checks, len(run.ordered_ms),
         run.offered_rate, run.throughput, run.goodput, run.error_rate,
-        {q: quantile(run.ordered_ms, q) for q in QUANTILES}, effective=size,
+        {q: quantile(run.ordered_ms, q) for q in (*QUANTILES, *promised)}, effective=size,
         p99_ms=order_statistic_interval(run.ordered_ms, 0.99, effective=size),
-        beyond={promise.text: beyond(promise, run) for promise in run.scenario.promises if promise.metric == "latency"},
-        schedule=run.schedule,
+        beyond={promise.text: beyond(promise, run) for promise in run.scenario.promises
+                if promise.metric == "latency" and not promise.relative},
+        schedule=run.schedule, stopped=run.stopped,
     )
 
 

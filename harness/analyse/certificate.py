@@ -173,7 +173,7 @@ def reason(certifier: Certifier, verdict: Verdict, batches: int, length: int, mo
         return f"{seen}; too few to tell how long the setup remembers"
     if math.isinf(more_s):
         return f"{seen}; too near to the limit for any foreseeable length"
-    return f"{seen}; about {more_s:.0f} more seconds"
+    return seen
 
 
 def certify(

@@ -45,7 +45,7 @@ def compare(pairs: Sequence[tuple[Cell, Cell]], force: bool = False) -> tuple[Co
     if not force:
         for cell, base in pairs:
             _refuse_unlike(cell, base)
-    return holm([_compared(cell, base, metric) for cell, base in pairs for metric in METRICS])
+    return holm([compared(cell, base, metric, figure) for cell, base in pairs for metric, figure in METRICS.items()])
 
 
 def holm(found: Sequence[Comparison]) -> tuple[Comparison, ...]:
@@ -83,8 +83,10 @@ def paired(log_ratios: Sequence[float]) -> tuple[Interval, float, float]:
     return Interval(math.exp(mean), low, high, CONFIDENCE), likelihood, detectable
 
 
-def _compared(cell: Cell, base: Cell, metric: str) -> Comparison:
-    figure = METRICS[metric]
+def compared(cell: Cell, base: Cell, metric: str, figure: Callable[[RunSummary], float],
+             multiple: float = 1.0) -> Comparison:
+    """The ratio of a figure over the pairs of repetitions; the p-value is that of its being `multiple`, and
+    `detectable` the smallest factor off it that would have been told. `told` is still to be set (`holm`)."""
     ours = {run.repetition: figure(run) for run in cell.runs if run.valid}
     theirs = {run.repetition: figure(run) for run in base.runs if run.valid}
     unlike = _unlike_schedules(cell, base)
@@ -99,7 +101,8 @@ def _compared(cell: Cell, base: Cell, metric: str) -> Comparison:
     if len(shared) < 2:
         why = f", and unlike schedules in {len(unlike)}" if unlike else ""
         return replace(made, note=f"fewer than two valid repetitions in common{why}")
-    ratio, likelihood, detectable = paired([math.log(ours[r] / theirs[r]) for r in shared])
+    ratio, likelihood, detectable = paired([math.log(ours[r] / theirs[r] / multiple) for r in shared])
+    ratio = Interval(ratio.value * multiple, ratio.low * multiple, ratio.high * multiple, ratio.confidence)
     return replace(made, ratio=ratio, p_value=likelihood, detectable=detectable)
 
 

@@ -95,7 +95,7 @@ def good_ms(promises: tuple[Promise, ...]) -> float:
 
     A limit promised to half the requests cannot be what every good answer must meet.
     """
-    latency = [promise for promise in promises if promise.metric == "latency"]
+    latency = [promise for promise in promises if promise.metric == "latency" and not promise.relative]
     if not latency:
         return math.inf
     return min(latency, key=lambda promise: (-promise.quantile, promise.limit)).limit / NS_PER_MS

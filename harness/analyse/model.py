@@ -56,6 +56,7 @@ class RunSummary:
     p99_ms: Interval = Interval(math.nan, math.nan, math.nan)
     beyond: dict[str, float] = field(default_factory=dict)
     schedule: str = ""
+    stopped: str = ""
 
     @property
     def valid(self) -> bool:
@@ -76,20 +77,28 @@ class Cost:
 
 @dataclass(frozen=True)
 class PromiseVerdict:
-    """One clause of the SLO judged over the cell's repetitions."""
+    """One clause of the SLO judged over the cell's repetitions, or, where runs were stopped by what was seen, by their
+    certificates.
+
+    `value` and `limit` are in ms, a share, requests per second, or (with a baseline) a ratio. `more_s` is about how
+    many more seconds of load an inconclusive verdict wants: 0 with a verdict, inf where none would do, NaN where not
+    even that is known.
+    """
 
     text: str
     verdict: Verdict
     value: Interval
     limit: float
     reason: str
+    more_s: float = math.nan
+    confidence: float = 0.95
 
 
 @dataclass(frozen=True)
 class Cell:
     """All repetitions of one setup under one workload, scenario and load.
 
-    `quantiles_ms` maps 0.5, 0.9, 0.95, 0.99, 0.999 to the pooled quantile with a jackknife-over-repetitions interval.
+    `quantiles_ms` maps 0.5, 0.9, 0.95, 0.99, 0.999 to the pooled quantile with its interval over repetitions.
     `time_ms` maps lag, queue, wait, model, rest (transport, and what the server does not tell) to mean ms; `batches`
     maps a batch size to its share of requests. `cpu_cores` is the mean of cores used by the server; `rss_mb` its peak,
     `pss_mb` the memory of all its processes after the load, shared pages counted once.

@@ -12,6 +12,7 @@ from harness.analyse.compare import against, compare
 from harness.analyse.figures import RunFigures, figures
 from harness.analyse.frames import read_view
 from harness.analyse.model import Analysis, Cell
+from harness.analyse.relative import with_relative
 from harness.analyse.upkeep import contracts, upkeep
 from harness.analyse.words import sentence
 from harness.errors import TailraceError
@@ -38,8 +39,9 @@ def analyse(results: Path, plan: str | None = None, baseline: str | None = None,
     newest = runs[-1].meta
     groups = _groups(runs)
     cells = accuse_arms([made for group in groups if (made := _cell(group)) is not None])
-    pairs = against(cells, baseline if baseline is not None else newest.baseline)
-    comparisons = compare(pairs, force)
+    base = baseline if baseline is not None else newest.baseline
+    comparisons = compare(against(cells, base), force)
+    cells = with_relative(cells, base)
     machine = {"machine_id": newest.machine_id, **read_machine(runs[-1].folder.parent)}
     return Analysis(
         newest.plan, title or newest.plan, question, machine, cells, comparisons,

@@ -1,35 +1,61 @@
 """What the rows of all repetitions say about each promise.
 
-Pass only if the far end of the interval keeps the promise, fail only if the near end breaks it; between them, or
-with too few effective requests, the verdict is inconclusive and says how much more measuring it would take.
+Pass only if the far end of the interval keeps the promise, fail only if the near end breaks it; between them, or where
+the interval abstains, the verdict is inconclusive and says how much more measuring it would take. A single run, and
+runs that were stopped by what was seen in them, are judged by their certificates, which allow for that.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 from scipy import special
 
+from harness.analyse.certificate import Certificate
 from harness.analyse.figures import RunFigures
 from harness.analyse.frames import NS_PER_MS
+from harness.analyse.intervals import quantile_interval, worth
+from harness.analyse.looking import certified, together
 from harness.analyse.model import Check, Interval, PromiseVerdict, Verdict
-from harness.analyse.quantiles import (
-    CONFIDENCE,
-    effective_size,
-    mean_interval,
-    needed_samples,
-    quantile_interval,
-)
-from harness.analyse.words import UNLIKE, bounded, plain
+from harness.analyse.quantiles import CONFIDENCE, mean_interval, pooled_quantile
+from harness.analyse.words import UNLIKE, bounded, more, plain
 from harness.catalog.slo import Promise
 
-LONGEST_S = 24 * 3600.0
-SEEN_BEYOND = 50
+
+def judge_all(promises: Sequence[Promise], runs: Sequence[RunFigures]) -> tuple[PromiseVerdict, ...]:
+    """The verdicts on a cell's promises over its valid repetitions, as far as they can be told without a baseline."""
+    looked = len(runs) == 1 or any(stopped_by_looking(run) for run in runs)
+    evidence = [certified(run) for run in runs] if looked else []
+    return tuple(judge(promise, runs, evidence) for promise in promises)
 
 
-def judge(promise: Promise, runs: Sequence[RunFigures]) -> PromiseVerdict:
-    """The verdict on one promise over the valid repetitions of a cell."""
-    return _JUDGES[promise.metric](promise, runs)
+def stopped_by_looking(run: RunFigures) -> bool:
+    """Whether the run's length depended on what was seen in it."""
+    until = run.meta.facts.get("until")
+    return isinstance(until, dict) and (until.get("asked") == "verdict" or bool(until.get("why")))
+
+
+def judge(promise: Promise, runs: Sequence[RunFigures],
+          evidence: Sequence[Mapping[str, Certificate]] = ()) -> PromiseVerdict:
+    """The verdict on one promise over the valid repetitions of a cell; by the runs' certificates where given."""
+    if promise.relative:
+        none = Interval(math.nan, math.nan, math.nan)
+        return PromiseVerdict(promise.text, "inconclusive", none, promise.limit, "there is no baseline beside it")
+    found = [said[promise.text] for said in evidence if promise.text in said]
+    if not evidence or len(found) < len(evidence):
+        return _JUDGES[promise.metric](promise, runs)
+    limit = promise.limit / NS_PER_MS if promise.metric == "latency" else promise.limit
+    verdict, reason, more_s = together(found)
+    return PromiseVerdict(promise.text, verdict, _seen(promise, runs), limit, reason, more_s, found[0].confidence)
+
+
+def _seen(promise: Promise, runs: Sequence[RunFigures]) -> Interval:
+    """The promised figure as measured, with its interval over repetitions where there are several."""
+    if promise.metric == "latency":
+        return quantile_interval(runs, promise.quantile)
+    return mean_interval([run.error_rate if promise.metric == "errors" else run.goodput for run in runs])
 
 
 def beyond(promise: Promise, run: RunFigures) -> float:
@@ -38,47 +64,36 @@ def beyond(promise: Promise, run: RunFigures) -> float:
     return 1 - within / len(run.ordered_ms) if len(run.ordered_ms) else math.nan
 
 
-def effective(run: RunFigures, threshold_ms: float) -> float:
-    """How many independent requests say as much about whether the threshold is passed as this run's.
-
-    Where fewer than 50 requests are beyond it, how they cluster cannot be seen, and the latency that 50 are beyond is
-    used: lower thresholds are crossed for longer, so this errs to the careful side.
-    """
-    n = len(run.ordered_ms)
-    enough = run.ordered_ms[max(n - SEEN_BEYOND, n // 2)] if n else np.float32(0)
-    return effective_size(run.latency_ms >= min(np.float32(threshold_ms), enough))
-
-
 def _latency(promise: Promise, runs: Sequence[RunFigures]) -> PromiseVerdict:
     limit_ms = promise.limit / NS_PER_MS
-    value = quantile_interval([run.ordered_ms for run in runs], promise.quantile)
+    value = quantile_interval(runs, promise.quantile)
     few = _too_few_runs(promise, runs, value, limit_ms)
     if few:
         return few
-    enough = needed_samples(promise.quantile)
-    size = sum(effective(run, value.value) for run in runs)
-    measured_s = sum(run.scenario.duration_s for run in runs)
-    if size < enough:
-        more_s = measured_s * (enough / max(size, 1.0) - 1)
-        share = _by_share(promise, runs, value, size)
-        return share if share.verdict == "fail" else PromiseVerdict(
-            promise.text, "inconclusive", value, limit_ms,
-            f"only {size:.0f} effective requests where {enough} are needed: {_more(more_s)}")
-    if math.isnan(value.high):
-        return _by_share(promise, runs, value, size)
-    verdict = _verdict(value, limit_ms)
-    if verdict != "inconclusive":
-        return PromiseVerdict(promise.text, verdict, value, limit_ms, f"{bounded(value)} ms")
-    if value.high > UNLIKE * value.low:
-        return PromiseVerdict(promise.text, verdict, value, limit_ms,
-                              f"{plain(value.value)} ms, but its repetitions differ too much to bound it: find out why")
-    gap, width = abs(math.log(value.value / limit_ms)), math.log(value.high / value.low) / 2
-    return PromiseVerdict(promise.text, verdict, value, limit_ms, f"{bounded(value)} ms touches the limit: "
-                          + _more(measured_s * ((width / max(gap, 1e-9)) ** 2 - 1)))
+    if not math.isfinite(value.high):
+        return _unbounded(promise, runs, value)
+    said = PromiseVerdict(promise.text, _verdict(value, limit_ms), value, limit_ms, f"{bounded(value)} ms", 0.0)
+    if said.verdict == "inconclusive" and value.high > UNLIKE * value.low:
+        why = f"{plain(value.value)} ms, but its repetitions differ too much to bound it: find out why"
+        return replace(said, reason=why, more_s=math.inf)
+    return _open(said, runs, math.log(value.value / limit_ms), math.log(value.high / value.low) / 2)
+
+
+def _unbounded(promise: Promise, runs: Sequence[RunFigures], value: Interval) -> PromiseVerdict:
+    """Where the quantile's interval abstains: still a fail where the share of slower requests says so; where failures
+    make the quantile infinite, a pass by that share, too."""
+    near = pooled_quantile([run.ordered_ms[np.isfinite(run.ordered_ms)] for run in runs], promise.quantile)
+    size, needed = worth(runs, promise.quantile, near)
+    share = _by_share(promise, runs, value, max(size, 1.0))
+    if share.verdict == "fail" or (size >= needed and not math.isfinite(value.value)):
+        return share
+    more_s = max(_measured_s(runs) * (needed / max(size, 1.0) - 1), 1.0)
+    return PromiseVerdict(promise.text, "inconclusive", value, promise.limit / NS_PER_MS,
+                          f"{more(more_s)}: {size:.0f} effective requests where {needed:.0f} are needed", more_s)
 
 
 def _by_share(promise: Promise, runs: Sequence[RunFigures], value: Interval, size: float) -> PromiseVerdict:
-    """Where failures make the quantile unbounded: is the share of requests beyond the limit below 1 − q?
+    """Is the share of requests beyond the limit below 1 − q?
 
     The same promise said the other way round, and always finite. The interval is the wider one of Student's over the
     repetitions and Clopper and Pearson's for `size` effective requests.
@@ -87,9 +102,10 @@ def _by_share(promise: Promise, runs: Sequence[RunFigures], value: Interval, siz
     low, high = _share_bounds(spread.value * size, size)
     share = Interval(spread.value, max(0.0, min(spread.low, low)), min(1.0, max(spread.high, high)))
     verdict = _verdict(share, allowed)
-    return PromiseVerdict(promise.text, verdict, value, promise.limit / NS_PER_MS,
-                          f"{share.value:.2%} of requests ({share.low:.2%} to {share.high:.2%}) are slower or failed, "
-                          f"{allowed:.2%} may")
+    reason = (f"{share.value:.2%} of requests ({share.low:.2%} to {share.high:.2%}) are slower or failed, "
+              f"{allowed:.2%} may")
+    said = PromiseVerdict(promise.text, verdict, value, promise.limit / NS_PER_MS, reason, 0.0)
+    return _open(said, runs, share.value - allowed, (share.high - share.low) / 2)
 
 
 def _errors(promise: Promise, runs: Sequence[RunFigures]) -> PromiseVerdict:
@@ -103,19 +119,14 @@ def _errors(promise: Promise, runs: Sequence[RunFigures]) -> PromiseVerdict:
     if few:
         return few
     verdict = _verdict(value, promise.limit)
-    reason = f"{value.value:.3%} ({value.low:.3%} to {value.high:.3%}) of {n} requests"
     if verdict == "inconclusive" and not seen:
-        wanted = math.log((1 - CONFIDENCE) / 2) / math.log1p(-promise.limit) if 0 < promise.limit < 1 else math.inf
-        rate = n / sum(run.scenario.duration_s for run in runs)
-        reason = f"no request of {n} failed, {wanted:.0f} are needed to promise that: {_more((wanted - n) / rate)}"
-    return PromiseVerdict(promise.text, verdict, value, promise.limit, reason)
-
-
-def _share_bounds(seen: float, n: float) -> tuple[float, float]:
-    """Clopper and Pearson's interval (1934) for the share behind `seen` of `n`."""
-    low = float(special.betaincinv(seen, n - seen + 1, (1 - CONFIDENCE) / 2)) if seen > 0 else 0.0
-    high = float(special.betaincinv(seen + 1, n - seen, (1 + CONFIDENCE) / 2)) if seen < n else 1.0
-    return low, high
+        wanted = math.log((1 - CONFIDENCE) / 2) / math.log1p(-promise.limit)
+        more_s = max((wanted - n) * _measured_s(runs) / n, 1.0)
+        reason = f"{more(more_s)}: no request of {n} failed, {wanted:.0f} are needed to promise that"
+        return PromiseVerdict(promise.text, verdict, value, promise.limit, reason, more_s)
+    reason = f"{value.value:.3%} ({value.low:.3%} to {value.high:.3%}) of {n} requests"
+    said = PromiseVerdict(promise.text, verdict, value, promise.limit, reason, 0.0)
+    return _open(said, runs, value.value - promise.limit, (value.high - value.low) / 2)
 
 
 def _goodput(promise: Promise, runs: Sequence[RunFigures]) -> PromiseVerdict:
@@ -124,7 +135,32 @@ def _goodput(promise: Promise, runs: Sequence[RunFigures]) -> PromiseVerdict:
     if few:
         return few
     verdict = _verdict(Interval(-value.value, -value.high, -value.low), -promise.limit)
-    return PromiseVerdict(promise.text, verdict, value, promise.limit, f"{bounded(value)} good answers a second")
+    said = PromiseVerdict(promise.text, verdict, value, promise.limit, f"{bounded(value)} good answers a second", 0.0)
+    return _open(said, runs, value.value - promise.limit, (value.high - value.low) / 2)
+
+
+def _open(said: PromiseVerdict, runs: Sequence[RunFigures], gap: float, half: float) -> PromiseVerdict:
+    """The verdict; an inconclusive one says first how many more seconds it takes until an interval of half that width,
+    shrinking with the root of the time, is as narrow as the gap to the limit."""
+    if said.verdict != "inconclusive":
+        return said
+    more_s = _more_s(runs, gap, half)
+    return replace(said, reason=f"{more(more_s)}: {said.reason}", more_s=more_s)
+
+
+def _more_s(runs: Sequence[RunFigures], gap: float, half: float) -> float:
+    return max(_measured_s(runs) * ((half / max(abs(gap), 1e-12)) ** 2 - 1), 1.0)
+
+
+def _measured_s(runs: Sequence[RunFigures]) -> float:
+    return sum(run.scenario.duration_s for run in runs)
+
+
+def _share_bounds(seen: float, n: float) -> tuple[float, float]:
+    """Clopper and Pearson's interval (1934) for the share behind `seen` of `n`."""
+    low = float(special.betaincinv(seen, n - seen + 1, (1 - CONFIDENCE) / 2)) if seen > 0 else 0.0
+    high = float(special.betaincinv(seen + 1, n - seen, (1 + CONFIDENCE) / 2)) if seen < n else 1.0
+    return low, high
 
 
 _JUDGES: dict[str, Callable[[Promise, Sequence[RunFigures]], PromiseVerdict]] = {
@@ -146,13 +182,20 @@ def _verdict(value: Interval, limit: float) -> Verdict:
     return "fail" if value.low > limit else "inconclusive"
 
 
-def _more(seconds: float) -> str:
-    if not seconds < LONGEST_S:
-        return "too close to tell within a day of measuring"
-    return f"measure about {max(1, math.ceil(seconds)):,} s more"
+class Accused(Protocol):
+    """A run as far as a cell's verdict looks at it."""
+
+    @property
+    def valid(self) -> bool: ...
+
+    @property
+    def checks(self) -> tuple[Check, ...]: ...
+
+    @property
+    def stopped(self) -> str: ...
 
 
-def cell_verdict(promises: Sequence[PromiseVerdict], runs: Sequence[RunFigures], failed: int) -> tuple[Verdict, str]:
+def cell_verdict(promises: Sequence[PromiseVerdict], runs: Sequence[Accused], failed: int) -> tuple[Verdict, str]:
     """The cell's verdict and why: invalid beats all, then fail, inconclusive, pass. A run that was stopped because it
     asked for more than can be served is a fail.
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from harness.analyse.model import Cell, Comparison, Interval
 
+LONGEST_S = 24 * 3600.0
 UNLIKE = 1000.0  # an interval whose ends differ by more says nothing and is not printed
 
 
@@ -21,6 +22,13 @@ def bounded(figure: Interval) -> str:
     if not (math.isfinite(figure.low) and math.isfinite(figure.high)):
         return plain(figure.value)
     return f"{plain(figure.value)} ({plain(figure.low)} to {plain(figure.high)})"
+
+
+def more(seconds: float) -> str:
+    """How much more measuring it takes."""
+    if not seconds < LONGEST_S:
+        return "too close to tell within a day of measuring"
+    return f"about {max(1, math.ceil(seconds)):,} more seconds"
 
 
 def sentence(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> str:

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from harness.catalog.setup import Knob
+from harness.catalog.slo import normal_slo
 from harness.catalog.toml import Noun, read_noun
 
 
@@ -20,7 +21,7 @@ class Race(Noun):
 
 class Plan(Noun):
     """What to measure, how often, and against what. `knobs` of a race maps a setup to its changed knobs;
-    `duration_s`, when set, replaces the duration of every single-stage scenario."""
+    `duration_s`, when set, replaces the duration of every single-stage scenario, and `slo` every scenario's promise."""
 
     name: str
     title: str
@@ -29,7 +30,13 @@ class Plan(Noun):
     baseline: str | None = None
     duration_s: PositiveFloat | None = None
     seed: int = Field(default=1, ge=0, lt=2**31)
+    slo: dict[str, str] | None = None
     race: tuple[Race, ...] = Field(min_length=1)
+
+    @field_validator("slo", mode="before")
+    @classmethod
+    def _parse(cls, slo: object) -> object:
+        return normal_slo(slo) if isinstance(slo, dict) else slo
 
 
 def read_plan(path: Path) -> Plan:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from harness.catalog.slo import Promise, parse_promise
+from harness.catalog.slo import Promise, normal_slo, parse_promises
 from harness.catalog.toml import Noun, read_noun
 from harness.errors import TailraceError
 
@@ -77,12 +77,10 @@ class Scenario(Noun):
     stage: tuple[Stage, ...] = Field(min_length=1)
     slo: dict[str, str] = Field(default_factory=dict)
 
-    @field_validator("slo")
+    @field_validator("slo", mode="before")
     @classmethod
-    def _parse(cls, slo: dict[str, str]) -> dict[str, str]:
-        for metric, bound in slo.items():
-            parse_promise(metric, bound)
-        return slo
+    def _parse(cls, slo: object) -> object:
+        return normal_slo(slo) if isinstance(slo, dict) else slo
 
     @model_validator(mode="after")
     def _one_loop(self) -> "Scenario":
@@ -105,7 +103,7 @@ class Scenario(Noun):
     @cached_property
     def promises(self) -> tuple[Promise, ...]:
         """The SLO's clauses."""
-        return tuple(parse_promise(metric, bound) for metric, bound in self.slo.items())
+        return parse_promises(self.slo)
 
     def resolved(self, cores: int, times: float = 1.0) -> "Scenario":
         """The scenario with absolute rates: see Stage.resolved."""

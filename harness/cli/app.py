@@ -64,6 +64,7 @@ def run(
     repetitions: Annotated[int | None, typer.Option("--repetitions", "-n", help="How often (default 5).")] = None,
     duration: Annotated[float | None, typer.Option(help="Seconds of counted load of one-stage scenarios.")] = None,
     baseline: Annotated[str | None, typer.Option(help="Compare with this setup.")] = None,
+    slo: Annotated[Names, typer.Option(help="Promise this instead, as in k6: 'p(95)<200', 'rate<0.01'.")] = None,
     results: Results = Path("results"),
     resume: Annotated[bool, typer.Option("--resume", help="Measure only what is missing.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the runs and stop.")] = False,
@@ -79,7 +80,7 @@ def run(
     from harness.cli.ask import names, parse_knobs
 
     asked = race.Asked(plan, names(setup), names(workload), scenario, load or [], parse_knobs(knob),
-                       repetitions, duration, baseline, locustfile, users)
+                       repetitions, duration, baseline, slo or [], locustfile, users)
     raise typer.Exit(race.race(asked, results, race.How(resume, dry_run, gate, web, price or [], json)))
 
 

@@ -10,6 +10,7 @@ from harness.catalog.discover import Catalog
 from harness.catalog.plan import Plan, Race
 from harness.catalog.scenario import Scenario
 from harness.catalog.setup import Knob
+from harness.catalog.slo import slo_of
 from harness.catalog.toml import nearest, validate
 from harness.errors import UsageError
 from harness.plan.attempt import Attempt
@@ -30,6 +31,14 @@ def parse_knobs(values: Sequence[str] | None) -> dict[str, dict[str, Knob]]:
             raise UsageError(f"--knob {value}: not understood", "write SETUP.KNOB=VALUE, for example flask.workers=2")
         knobs.setdefault(setup, {})[knob] = _value(text)
     return knobs
+
+
+def promised(expressions: list[str]) -> dict[str, str] | None:
+    """`["p(95)<200"]` as an [slo] table; None of none. Raises UsageError."""
+    try:
+        return slo_of(expressions) if expressions else None
+    except ValueError as error:
+        raise UsageError(f"--slo: {error}", "see docs/measuring.md for what can be promised") from None
 
 
 def _value(text: str) -> Knob:

@@ -11,7 +11,7 @@ from harness.analyse.model import Analysis
 from harness.catalog.discover import Catalog, find_catalog
 from harness.catalog.plan import Plan
 from harness.catalog.setup import Knob
-from harness.cli.ask import asked_plan, named_plan, with_locustfile
+from harness.cli.ask import asked_plan, named_plan, promised, with_locustfile
 from harness.cli.findings import gate_code, plan_words
 from harness.cli.live import LiveView, name
 from harness.cli.show import screen
@@ -41,6 +41,7 @@ class Asked:
     repetitions: int | None
     duration_s: float | None
     baseline: str | None
+    slo: list[str]
     locustfile: Path | None
     users: int
 
@@ -88,7 +89,8 @@ def _done(folder: Path) -> set[Key]:
 
 
 def _plan(catalog: Catalog, asked: Asked) -> Plan:
-    changes = {"repetitions": asked.repetitions, "duration_s": asked.duration_s, "baseline": asked.baseline}
+    changes = {"repetitions": asked.repetitions, "duration_s": asked.duration_s, "baseline": asked.baseline,
+               "slo": promised(asked.slo)}
     if asked.plan is None:
         return asked_plan(catalog, asked.setups, asked.workloads, asked.scenario, asked.loads, asked.knobs, **changes)
     if asked.scenario or asked.loads or asked.knobs:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 from harness.catalog.discover import Catalog
 from harness.catalog.plan import Plan, Race
+from harness.catalog.scenario import Scenario
 from harness.catalog.setup import Knob, Setup
-from harness.catalog.toml import nearest
+from harness.catalog.toml import nearest, validate
 from harness.errors import TailraceError
 from harness.plan.attempt import Attempt
 
@@ -81,6 +82,11 @@ def _cells(plan: Plan, race: Race, catalog: Catalog, cores: int) -> list[Attempt
     if plan.duration_s is not None and len(scenario.stage) == 1:
         stage = scenario.stage[0].model_copy(update={"duration_s": plan.duration_s})
         scenario = scenario.model_copy(update={"stage": (stage,)})
+    if plan.slo is not None:
+        scenario = validate(Scenario, {**scenario.model_dump(), "slo": plan.slo}, f"plan {plan.name}")
+    if plan.baseline is None and any(promise.relative for promise in scenario.promises):
+        raise TailraceError(f"plan {plan.name}: scenario {scenario.name} promises something against a baseline, and "
+                            "none is named", "name a setup with `baseline` or --baseline")
     setups = [catalog.setup(name) for name in race.setups]
     knobs = {setup.name: resolve_knobs(setup, race.knobs.get(setup.name, {}), cores) for setup in setups}
     return [Attempt(plan.name, plan.baseline or "", setup.with_knobs(knobs[setup.name]), workload,

@@ -127,6 +127,7 @@ def among(analysis: Analysis, match: Match) -> list[Comparison]:
 
 
 def latency_promises(cells: Sequence[Cell]) -> tuple[Promise, ...]:
-    """The different latency clauses that these cells were judged by, each once."""
+    """The different latency clauses that these cells were judged by, each once; not those against a baseline."""
     texts = dict.fromkeys(promise.text for cell in cells for promise in cell.promises if promise.text.startswith("p("))
-    return tuple(parse_promise(*text.split(" ", 1)) for text in texts)
+    promises = (parse_promise(*text.split(" ", 1)) for text in texts)
+    return tuple(promise for promise in promises if not promise.relative)

@@ -43,6 +43,8 @@ def test_a_good_scenario(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("old", "new", "expected"), [
+    ('"p(99)" = "< 100ms"', '"p(99)" = {threshold = "< 1ms", abort = true}', "did you mean 'abortOnFail'?"),
+    ('"p(99)" = "< 100ms"', 'http_req_duration = "avg<10"', "a mean hides the tail"),
     ("seed = 1", "sead = 1", "s.toml: unknown key 'sead'; did you mean 'seed'?"),
     ("rate = 10", "raet = 10", "unknown key 'raet' in [stage.0]; did you mean 'rate'?"),
     ("rate = 10", "rate = 'ten'", "'rate' in [stage.0] is 'ten'"),
