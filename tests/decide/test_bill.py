@@ -159,6 +159,6 @@ def test_a_promise_is_the_same_however_it_is_written() -> None:
     assert slo == {"p(99)": "<100ms", "errors": "< 1%"}
     assert same_promise("errors<1% and p(99) < 100ms", slo)
     assert not same_promise("p(99) < 100ms", slo)
-    for wrong in ("p(99)=100ms", "fast", "p(99)<100"):
+    for wrong in ("p(99)=100ms", "fast", "p(99)<100%"):
         with pytest.raises(UsageError):
             parse_slo([wrong])
