@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.catalog.plan import Plan, read_plan
+from harness.catalog.plan import EVERY, Plan, read_plan
 from harness.catalog.scenario import Scenario, read_scenario
 from harness.catalog.setup import Setup, read_setup
 from harness.catalog.toml import nearest
@@ -49,10 +49,14 @@ class Catalog:
         return read_scenario(self.root / "scenarios" / f"{_known(name, self.scenario_names(), 'scenario')}.toml")
 
     def plan(self, name: str) -> Plan:
-        """The plan of that name, or in that file. Raises UsageError for an unknown one."""
-        if name.endswith(".toml"):
-            return read_plan(Path(name))
-        return read_plan(self.root / "plans" / f"{_known(name, self.plan_names(), 'plan')}.toml")
+        """The plan of that name, or in that file, with every setup named that races. Raises UsageError for an unknown
+        one."""
+        path = Path(name) if name.endswith(".toml") else \
+            self.root / "plans" / f"{_known(name, self.plan_names(), 'plan')}.toml"
+        plan = read_plan(path)
+        return plan.model_copy(update={"race": tuple(
+            race.model_copy(update={"setups": tuple(self.setup_names())}) if race.setups == (EVERY,) else race
+            for race in plan.race)})
 
 
 def find_catalog(start: Path | None = None) -> Catalog:

@@ -8,9 +8,12 @@ from harness.catalog.setup import Knob
 from harness.catalog.slo import normal_slo
 from harness.catalog.toml import Noun, read_noun
 
+EVERY = "every"
+
 
 class Race(Noun):
-    """One grid of a plan: every setup serves the workload under the scenario at each multiple of its load."""
+    """One grid of a plan: every setup serves the workload under the scenario at each multiple of its load. `setups` are
+    names, or EVERY alone for all there are."""
 
     workload: str
     setups: tuple[str, ...] = Field(min_length=1)

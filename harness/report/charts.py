@@ -17,16 +17,20 @@ from harness.report.words import clean, milliseconds, percent
 
 Traces = Mapping[Key, Trace]
 POINTS = 240
+MANY = 8                   # more setups than this share less room, and their bands would hide each other
+KEY_STEP, KEY_STEP_MANY = 44, 34
 
 
 @canvas.styled
 def tails(match: Match, traces: Traces, ink: Mapping[str, Ink]) -> Chart:
     """The share of requests slower than each latency, log-log, with a band over the repetitions and the promise."""
-    fig, (axes,) = canvas.paper(460, right=212, left=88, top=60)
-    canvas.title(fig, f"Latency tails: {match.title}")
     shown = [cell for cell in match.cells if key(cell) in traces]
+    many = len(shown) > MANY
+    fig, (axes,) = canvas.paper(max(460, 90 + KEY_STEP_MANY * len(shown)) if many else 460, right=212, left=88, top=60)
+    canvas.title(fig, f"Latency tails: {match.title}")
     deepest = max((int(traces[key(cell)].n.sum()) for cell in shown), default=1000)
-    spans = [_tail(axes, traces[key(cell)], ink[cell.setup], faint=cell.verdict == "invalid") for cell in shown]
+    spans = [_tail(axes, traces[key(cell)], ink[cell.setup], faint=cell.verdict == "invalid", band=not many)
+             for cell in shown]
     low, high = min((s[0] for s in spans), default=1.0), max((s[1] for s in spans), default=10.0)
     promises = latency_promises(match.cells)
     high = max([high, *(promise.limit / 1e6 for promise in promises)])
@@ -45,8 +49,8 @@ def tails(match: Match, traces: Traces, ink: Mapping[str, Ink]) -> Chart:
     return Chart(f"Tails: {match.title}", canvas.svg(fig, f"Latency tails of {match.title}"), caption)
 
 
-def _tail(axes: Axes, seen: Trace, ink: Ink, *, faint: bool) -> tuple[float, float]:
-    """Draws one setup's curve and band; the latencies in ms where it starts and ends."""
+def _tail(axes: Axes, seen: Trace, ink: Ink, *, faint: bool, band: bool) -> tuple[float, float]:
+    """Draws one setup's curve and its band where asked; the latencies in ms where it starts and ends."""
     x, pooled = edges_ms(), slower(seen.counts.sum(axis=0), float(seen.n.sum()))
     answered = np.flatnonzero(seen.counts.sum(axis=0))
     if not len(answered):
@@ -55,7 +59,7 @@ def _tail(axes: Axes, seen: Trace, ink: Ink, *, faint: bool) -> tuple[float, flo
     keep = np.unique(np.append(np.linspace(max(first - 1, 0), last, POINTS).astype(int), answered[-20:]))
     floor = 0.5 / max(float(seen.n.sum()), 1.0)
     dash = ":" if faint else ink.dash
-    if len(seen.n) > 1:
+    if band and len(seen.n) > 1:
         each = np.array([slower(counts, n) for counts, n in zip(seen.counts, seen.n, strict=True)])[:, keep]
         axes.fill_between(x[keep], np.maximum(each.min(axis=0), floor), np.maximum(each.max(axis=0), floor),
                           color=ink.colour, alpha=0.14, linewidth=0)
@@ -69,8 +73,9 @@ def _tail(axes: Axes, seen: Trace, ink: Ink, *, faint: bool) -> tuple[float, flo
 def _key_list(fig: Figure, entries: list[tuple[Cell, Ink]]) -> None:
     """Names beside the plot, the slowest on top as its curve is, each with its mark and its p99."""
     height = fig.get_figheight() * 72
+    step = KEY_STEP_MANY if len(entries) > MANY else KEY_STEP
     for i, (cell, ink) in enumerate(entries):
-        y = 1 - (76 + 44 * i) / height
+        y = 1 - (76 + step * i) / height
         x = 1 - 196 / canvas.WIDTH
         fig.text(x, y, "■", color=ink.colour, va="center")
         fig.text(x + 18 / canvas.WIDTH, y, clean(cell.setup), color=INK, va="center", weight="bold")
@@ -84,7 +89,8 @@ def over_time(match: Match, traces: Traces, ink: Mapping[str, Ink]) -> Chart:
     shown = [(cell, timeline(traces[key(cell)])) for cell in match.cells
              if key(cell) in traces and traces[key(cell)].n.sum()]
     rows = max(len(shown), 1)
-    fig, panels = canvas.paper(104 + 104 * rows, rows, sharex=True, sharey=True, right=52, left=80, top=64, gap=0.42)
+    each = 76 if rows > MANY else 104
+    fig, panels = canvas.paper(104 + each * rows, rows, sharex=True, sharey=True, right=52, left=80, top=64, gap=0.42)
     canvas.title(fig, f"Latency over time: {match.title}")
     values = [line[np.isfinite(line)] for _, seen in shown for line in (seen.p50_ms, seen.p99_ms)]
     finite = np.concatenate([*values, np.array([1.0])]) if not any(len(v) for v in values) else np.concatenate(values)

@@ -84,7 +84,8 @@ def headline(results: Results) -> Shown:
     found = [(captions.lead(match), f"{captions.ranking(match)} {grown.get((match.workload, match.scenario), '')}",
               sentence(match.cells, among(analysis, match))) for match in typical(analysis)]
     title, question = clean(analysis.title), clean(analysis.question)
-    items = "".join(f"<li><b>{escaped(lead)}</b> {escaped(rank)} <small>{escaped(more)}</small></li>"
+    many = len(setups(analysis)) > charts.MANY
+    items = "".join(f"<li><b>{escaped(lead)}</b> {escaped(rank)} {_aside(more, folded=many)}</li>"
                     for lead, rank, more in found or [(analysis.sentence, "", "")])
     page = f"<h1>{escaped(title)}</h1><p class='question'>{escaped(question)}</p><ul class='found'>{items}</ul>"
     return _html(page, "\n".join([title, question, *(f"{lead} {rank}" for lead, rank, _ in found)]))
@@ -148,6 +149,12 @@ def kept(results: Results) -> Shown:
 def how_measured(results: Results) -> Shown:
     """Machine, load, versions, prices, and the runs with the command that proves each."""
     return _html(method.html(results.analysis, results.metas), f"{len(results.metas)} runs")
+
+
+def _aside(text: str, *, folded: bool) -> str:
+    """What is said beside a finding; behind a fold where it is long."""
+    said = f"<small>{escaped(text)}</small>"
+    return f"<details><summary>Every figure in words</summary>{said}</details>" if folded and text else said
 
 
 def _charts(drawn: Iterator[Chart]) -> Shown:

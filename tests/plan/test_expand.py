@@ -81,3 +81,13 @@ def test_unknown_knobs_are_refused(knobs: dict[str, dict[str, int]], expected: s
     with pytest.raises(TailraceError) as caught:
         expand(plan(race=(race,)), Catalog(ROOT), 3)
     assert expected in str(caught.value)
+
+
+def test_the_ladder_holds_every_setup_and_stays_within_its_time() -> None:
+    catalog = Catalog(ROOT)
+    attempts = expand(catalog.plan("ladder"), catalog, 3)
+    cells = {(a.setup.name, a.workload.name) for a in attempts}
+    assert cells == {(s, w) for s in catalog.setup_names() for w in catalog.workload_names()}
+    load_s = sum(a.scenario.duration_s + a.scenario.warmup_s for a in attempts)
+    assert load_s < 8 * 60  # the rest of the 25 minutes is for starting and stopping servers
+    assert len(attempts) == 5 * len(cells)

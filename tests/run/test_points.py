@@ -118,10 +118,14 @@ def test_lines_of_code_count_what_a_person_wrote(tmp_path: Path) -> None:
 
 def test_processes_are_told_by_what_they_run(tmp_path: Path) -> None:
     script = tmp_path / "worker.py"
-    script.write_text("input()")
+    script.write_text("print(1, flush=True)\ninput()")
     commands = [[sys.executable, str(script)], [sys.executable, "-u", str(script)], ["cat"], ["cat"]]
-    started = [subprocess.Popen(command, stdin=subprocess.PIPE) for command in commands]
+    started = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for command in commands]
     try:
+        for each in started:
+            each.stdin.write(b"1\n" * each.args[0].count("cat"))  # a process has no arguments before it runs
+            each.stdin.flush()
+            assert each.stdout.readline() == b"1\n"
         assert processes([each.pid for each in started]) == {"cat": 2, "worker.py": 2}
     finally:
         for each in started:
