@@ -29,7 +29,7 @@ story.comparison(results)
 # ## How slow are the slowest requests?
 #
 # Each line shows what share of requests took longer than a given time, so further left is faster and lower is rarer.
-# The band spans the repetitions. Latency counts from the moment a request was due: time spent waiting to be sent, or
+# A band spans the repetitions where few setups are shown. Latency counts from the moment a request was due: time spent waiting to be sent, or
 # in a queue, is part of it.
 
 # %%

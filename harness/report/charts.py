@@ -19,6 +19,7 @@ Traces = Mapping[Key, Trace]
 POINTS = 240
 MANY = 8                   # more setups than this share less room, and their bands would hide each other
 KEY_STEP, KEY_STEP_MANY = 44, 34
+KEY_SIGNS = {"-": "■", "--": "□", ":": "▪", "-.": "▫"}
 
 
 @canvas.styled
@@ -77,7 +78,7 @@ def _key_list(fig: Figure, entries: list[tuple[Cell, Ink]]) -> None:
     for i, (cell, ink) in enumerate(entries):
         y = 1 - (76 + step * i) / height
         x = 1 - 196 / canvas.WIDTH
-        fig.text(x, y, "■", color=ink.colour, va="center")
+        fig.text(x, y, KEY_SIGNS[ink.dash], color=ink.colour, va="center")
         fig.text(x + 18 / canvas.WIDTH, y, clean(cell.setup), color=INK, va="center", weight="bold")
         said = "invalid: see validity" if cell.verdict == "invalid" else f"p99 {milliseconds(p99(cell).value)}"
         fig.text(x + 18 / canvas.WIDTH, y - 17 / height, said, color=QUIET, va="center")

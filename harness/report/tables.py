@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.analyse.model import Analysis, Cell, Comparison, Interval
 from harness.report.select import Match, against, among, bounded, matches, p99
-from harness.report.upkeep import broken_contracts, contract_note
+from harness.report.upkeep import broken_contracts, contract_notes
 from harness.report.words import clean, escaped, figure, markdown_escaped, percent, times
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def _table(analysis: Analysis, match: Match) -> Table:
            if each.note and each.metric == "p99" and each.setup in {cell.setup for cell in match.trusted}]
     broken = broken_contracts(analysis.contracts, match.workload)
     marked = [replace(line, mark="†" * (line.setup in broken)) for line in lines]
-    notes = [contract_note(name, codes) for name, codes in broken.items() if name in {line.setup for line in lines}]
+    names = {line.setup for line in lines}
+    notes = contract_notes({name: codes for name, codes in broken.items() if name in names})
     return Table(clean(title), tuple(head), tuple(marked), (*_notes(lines), *why, *notes))
 
 

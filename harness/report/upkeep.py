@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from harness.analyse.model import Analysis, Contract, Upkeep
-from harness.report.words import clean, escaped, figure, listed, markdown_escaped
+from harness.report.words import clean, escaped, figure, listed, markdown_escaped, verb
 
 Row = tuple[str, ...]
 _NO_CHECK = "No setup was checked here: `tailrace check` proves their contracts, and the report shows what it saw."
@@ -15,9 +15,14 @@ def broken_contracts(contracts: Sequence[Contract], workload: str) -> dict[str, 
     return {clean(each.setup): tuple(each.failed) for each in contracts if each.failed and each.workload == workload}
 
 
-def contract_note(setup: str, codes: Sequence[str]) -> str:
-    """The note that a setup's mark stands for."""
-    return f"† {setup} does not keep {listed([clean(code) for code in codes])} of its contract."
+def contract_notes(broken: Mapping[str, Sequence[str]]) -> list[str]:
+    """The notes that a mark stands for, one for all setups that fail the same points."""
+    notes = []
+    for codes in dict.fromkeys(tuple(codes) for codes in broken.values()):
+        names = [name for name, theirs in broken.items() if tuple(theirs) == codes]
+        points = listed([clean(code) for code in codes])
+        notes.append(f"† {verb(names, 'does', 'do')} not keep {points} of the contract.")
+    return notes
 
 
 def contract_conclusion(contracts: Sequence[Contract]) -> str:

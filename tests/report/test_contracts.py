@@ -69,6 +69,6 @@ def test_points_stand_beside_the_figures(tmp_path: Path, write_race: Callable[..
     assert upkeep_rows(analysis.upkeep)[1] == ("flask", "–", "1.5", "50.0", "42", "4: 4 gunicorn", "flask 3.1")
     text = markdown(analysis)
     assert "| flask † |" in text
-    assert "† flask does not keep overload of its contract" in text
+    assert "† flask does not keep overload of the contract" in text
     write_conformance(machine, found("flask", *kept, setup="changed"), ())
     assert not analyse(tmp_path).contracts[0].current

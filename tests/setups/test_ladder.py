@@ -15,7 +15,7 @@ from tests.setups.conftest import Deploy, Deployment, eventually
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 CATALOG = find_catalog(Path(__file__).parents[2])
-LADDER = ("litserve", "ray-serve", "bentoml", "replicas")
+LADDER = ("litserve", "ray-serve", "bentoml", "replicas", "granian")
 BATCHING = ("litserve", "ray-serve", "bentoml")
 
 
