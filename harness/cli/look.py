@@ -8,6 +8,7 @@ from harness.catalog.discover import find_catalog
 from harness.cli.show import dump, screen
 from harness.errors import Exit, UsageError
 from harness.record.verify import verify as problems_of
+from harness.run.ahead import make_ahead
 from harness.run.environments import environment
 from harness.run.machine import lacking
 from harness.run.prepare import prepare as prepare_workload
@@ -47,12 +48,15 @@ def prepare(workloads: list[str], setups: list[str]) -> None:
     def say(line: str) -> None:
         out.print(f"  {line}", markup=False, highlight=False)
 
-    for name in workloads or found.workload_names():
-        workload = found.workload(name)
+    chosen = [found.workload(name) for name in workloads or found.workload_names()]
+    served = [found.setup(name) for name in setups or found.setup_names()]
+    make_ahead([(workload, setup) for workload in chosen for setup in served
+                if workload.name not in setup.limits and not lacking(setup.needs.model_dump(), setup.folder)], say)
+    for workload in chosen:
         made = prepare_workload(workload, say)
         environment([workload.lock], say)
-        out.print(f"{name}: ready in {made.folder}", markup=False, highlight=False)
-        for setup in [found.setup(one) for one in setups or found.setup_names()]:
+        out.print(f"{workload.name}: ready in {made.folder}", markup=False, highlight=False)
+        for setup in served:
             if workload.name not in setup.limits and not lacking(setup.needs.model_dump(), setup.folder):
                 environment([workload.lock, setup.lock], say, setup.displaces)
 

@@ -17,6 +17,7 @@ from harness.record.read import StoredRun
 from harness.record.schema import RunMeta
 from harness.record.write import RunWriter, write_machine
 from harness.run.agent import Agent
+from harness.run.ahead import make_ahead
 from harness.run.bench import Bench
 from harness.run.cell import Outcome, Progress, run_cell, why_skipped
 from harness.run.environments import environment
@@ -48,6 +49,8 @@ def race(attempts: Sequence[Attempt], bench: Bench, observer: Observer) -> list[
     too) once the interrupted run is recorded.
     """
     with racing(bench, observer) as run:
+        make_ahead([(attempt.workload, attempt.setup) for attempt in attempts if not why_skipped(attempt, bench)],
+                   observer.say)
         return [run(attempt, upcoming).meta.run_id for attempt, upcoming in zip_longest(attempts, attempts[1:])]
 
 

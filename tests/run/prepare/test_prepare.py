@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.catalog.setup import read_setup
 from harness.catalog.workload import Workload
 from harness.errors import TailraceError
+from harness.run.ahead import make_ahead
 from harness.run.prepare import prepare
 
 Make = Callable[..., Workload]
@@ -118,3 +120,18 @@ def test_killed_in_the_middle_and_done_again(triple: Make) -> None:
     (workload.folder / "go").touch()
     made = prepare(workload, silent)
     assert (made.folder / "factor.txt").read_text() == "3"
+
+
+def test_what_is_made_ahead_is_there_when_asked_for_and_what_fails_is_told_then(triple: Make) -> None:
+    toys = Path(__file__).parents[2] / "toys" / "setups"
+    workload, said = triple(), list[str]()
+    make_ahead([(workload, read_setup(toys / name)) for name in ("calm", "stalls")], said.append)
+    assert "triple: proving the golden answers" in said
+    said.clear()
+    prepare(workload, said.append)
+    assert said == []
+
+    wrong = triple(prepare_py="raise SystemExit('no factor today')")
+    make_ahead([(wrong, read_setup(toys / "calm"))], said.append)
+    with pytest.raises(TailraceError, match="no factor today"):
+        prepare(wrong, said.append)
