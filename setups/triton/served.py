@@ -1,5 +1,6 @@
 """The workload in Triton's Python backend."""
 
+import base64
 import os
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import model
 import numpy as np
 import triton_python_backend_utils as backend
 from replica.golden import golden_bodies
+
+IN_JSON = os.environ["KNOB_PROTOCOL"] == "oip-http"  # where a tensor cannot hold any bytes as they are
 
 
 class TritonPythonModel:
@@ -28,9 +31,9 @@ class TritonPythonModel:
 
 
 def _decoded(request: object) -> "list | ValueError":
-    bodies = backend.get_input_tensor_by_name(request, "body").as_numpy()
+    bodies = backend.get_input_tensor_by_name(request, "body").as_numpy().ravel()
     try:
-        return [model.decode(body) for body in bodies.ravel()]
+        return [model.decode(base64.b64decode(body, validate=True) if IN_JSON else body) for body in bodies]
     except ValueError as error:
         return error
 

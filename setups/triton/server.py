@@ -14,7 +14,8 @@ from pathlib import Path
 
 from replica.lifeline import die_with_parent
 
-STOP_S = 8
+STOP_S = 5  # an idle connection kept open makes Triton wait as long
+REGIONS = "tailrace-triton-"
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where Triton and its instances exchange tensors
 
 CONFIG = """
@@ -30,28 +31,35 @@ dynamic_batching {{ max_queue_delay_microseconds: {delay_us} }}
 
 def main() -> int:
     """Triton's exit code, after SIGTERM or when it ended by itself."""
-    mine = f"tailrace-triton-{os.getpid()}-"
+    remove_regions()
     with tempfile.TemporaryDirectory(prefix="triton-", ignore_cleanup_errors=True) as folder:
         wheel = Path(importlib.util.find_spec("pytriton").origin).parent / "tritonserver"
-        command = [str(wheel / "bin" / "tritonserver"), *options(Path(folder), wheel, mine)]
+        command = [str(wheel / "bin" / "tritonserver"), *options(Path(folder), wheel)]
         # In a session of its own: a SIGTERM for the group would reach the instances before Triton has drained them.
         triton = subprocess.Popen(command, env=environment(wheel), start_new_session=True,
                                   preexec_fn=partial(die_with_parent, os.getpid()))  # noqa: PLW1509
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: triton.terminate())
         code = triton.wait()
-    for region in SHARED_MEMORY.glob(mine + "*"):  # they stay when it was killed
-        region.unlink(missing_ok=True)
+    remove_regions()
     return abs(code)
 
 
-def options(folder: Path, wheel: Path, regions: str) -> list[str]:
+def remove_regions() -> None:
+    """Removes shared memory that a killed Triton left: this process's, and that of others which have ended."""
+    for region in SHARED_MEMORY.glob(REGIONS + "*"):
+        owner = int(region.name.removeprefix(REGIONS).partition("-")[0])
+        if owner == os.getpid() or not Path(f"/proc/{owner}").exists():
+            region.unlink(missing_ok=True)
+
+
+def options(folder: Path, wheel: Path) -> list[str]:
     """Everything on loopback, and only the model that it is told to load."""
     host, ports = os.environ["HOST"], {name: str(port) for name, port in other_ports().items()}
     ports["grpc" if os.environ["KNOB_PROTOCOL"] == "oip-grpc" else "http"] = os.environ["PORT"]
     return [f"--model-repository={repository(folder)}", "--model-control-mode=explicit", "--load-model=model",
             f"--backend-directory={backends(folder, wheel)}", "--disable-auto-complete-config",
-            f"--backend-config=python,shm-region-prefix-name={regions}", f"--exit-timeout-secs={STOP_S}",
+            f"--backend-config=python,shm-region-prefix-name={REGIONS}{os.getpid()}-", f"--exit-timeout-secs={STOP_S}",
             *(f"--{each}-address={host}" for each in ports), *(f"--{each}-port={ports[each]}" for each in ports),
             "--allow-gpu-metrics=false", "--log-info=false"]
 

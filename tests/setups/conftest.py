@@ -120,7 +120,7 @@ def deploy(tmp_path: Path) -> Iterator[Deploy]:
             setup = read_setup(ROOT / "setups" / name)
             if lacks := lacking(setup.needs.model_dump(), setup.folder):
                 pytest.skip(lacks)
-            deployment = _started(setup, {"workers": 2, **knobs}, tmp_path / "run")
+            deployment = _started(setup.with_knobs({"workers": 2, **knobs}), tmp_path / "run")
             stack.callback(_end, deployment)
             assert eventually(lambda: deployment.ready() or deployment.process.poll() is not None, 60)
             assert deployment.process.poll() is None, (tmp_path / "run" / "server.log").read_text("utf-8")
@@ -128,13 +128,28 @@ def deploy(tmp_path: Path) -> Iterator[Deploy]:
         yield start
 
 
-def _started(setup: Setup, knobs: dict[str, str | int], folder: Path) -> Deployment:
+@pytest.fixture
+def start(deploy: Deploy) -> Iterator[Deploy]:
+    """`deploy`, whose servers are asked to end before they are made to: they then remove their folders."""
+    started: list[Deployment] = []
+
+    def begin(name: str, **knobs: str | int) -> Deployment:
+        started.append(deploy(name, **knobs))
+        return started[-1]
+
+    yield begin
+    for server in started:
+        server.process.terminate()
+        server.process.wait(30)
+
+
+def _started(setup: Setup, folder: Path) -> Deployment:
     folder.mkdir()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     python = environment([setup.lock]).python  # the moody workload needs nothing but Python
-    values = {**setup.knobs, **knobs}
+    values = setup.knobs
     paths = [setup.folder, setup.folder.parent, MOODY]
     told = {
         "PATH": f"{python.parent}:{os.environ['PATH']}", "PYTHONPATH": ":".join(map(str, paths)), "HOST": "127.0.0.1",

@@ -3,35 +3,19 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from harness.catalog.discover import find_catalog
 from harness.run.conformance import check
-from tests.setups.conftest import Deploy, Deployment, eventually
+from tests.setups.conftest import Deploy, eventually
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 CATALOG = find_catalog(Path(__file__).parents[2])
 LADDER = ("litserve", "ray-serve", "bentoml", "replicas", "granian")
 BATCHING = ("litserve", "ray-serve", "bentoml")
-
-
-@pytest.fixture
-def start(deploy: Deploy) -> Iterator[Deploy]:
-    """`deploy`, whose servers are asked to end before they are made to: they then remove their folders."""
-    started: list[Deployment] = []
-
-    def begin(name: str, **knobs: str | int) -> Deployment:
-        started.append(deploy(name, **knobs))
-        return started[-1]
-
-    yield begin
-    for server in started:
-        server.process.terminate()
-        server.process.wait(30)
 
 
 @pytest.mark.parametrize("workload", ["fraud", "embed", "ocr"])

@@ -1,0 +1,88 @@
+"""Triton, TorchServe and MLServer keep the contract, but for what their `limits` own up to."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness.catalog.discover import find_catalog
+from harness.protocols import oip
+from harness.run.conformance import check
+from harness.run.machine import lacking
+from tests.setups.conftest import Deploy, eventually
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+
+CATALOG = find_catalog(Path(__file__).parents[2])
+ENGINES = ("triton", "torchserve", "mlserver")
+
+
+@pytest.mark.parametrize(("name", "workload"), [("triton", "ocr"), ("torchserve", "embed"), ("mlserver", "ocr")])
+def test_it_fails_no_point_that_its_limits_do_not_name(name: str, workload: str) -> None:
+    setup = CATALOG.setup(name)
+    points = {point.code: point for point in check(setup, CATALOG.workload(workload)).points}
+    if "needs" in points:
+        pytest.skip(points["needs"].message)
+    assert "nothing-left" in points, points
+    failed = {point.code: point.message for point in points.values() if point.verdict == "failed"}
+    assert failed.keys() <= setup.limits.keys(), failed
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_bad_body_or_a_failing_batch_spoils_nothing_else(start: Deploy, name: str) -> None:
+    server = start(name, workers=1)
+    busy = server.later({"x": 0, "ms": 300})
+    mixed = [server.later({"x": number if number % 3 else "bad"}) for number in range(30)]
+    assert busy.result().status == 200
+    for number, reply in enumerate(future.result() for future in mixed):
+        assert reply.status == (200 if number % 3 else 400), reply
+        assert reply.json() == {"y": number ** 2} if number % 3 else b"must be an object with a number" in reply.body
+    assert server.predict({"x": 1, "fail": True}).status in (500, 503)
+    assert server.predict({"x": 5}).json() == {"y": 25}
+
+
+@pytest.mark.parametrize("name", ["torchserve", "mlserver"])
+def test_where_the_time_went_is_told(start: Deploy, name: str) -> None:
+    reply = start(name).predict({"x": 3, "ms": 20})
+    times = dict(part.strip().split(";dur=") for part in reply.headers["server-timing"].split(","))
+    assert reply.json() == {"y": 9}
+    assert 20 <= float(times["model"]) < 200
+    assert reply.headers["x-batch-size"] == "1"
+
+
+def test_triton_batches_over_all_clients_and_serves_a_new_version_beside_the_old(start: Deploy) -> None:
+    server = start("triton", workers=1, protocol="oip-http")
+    flying = [server.later({"x": number, "ms": 50}) for number in range(32)]
+    assert [future.result().json()["y"] for future in flying] == [number ** 2 for number in range(32)]
+    stats = server.ask("GET", "/v2/models/model/stats").json()["model_stats"][0]
+    assert max(each["batch_size"] for each in stats["batch_stats"]) == 8
+    config, = server.folder.glob("triton-*/models/model/config.pbtxt")
+    config.write_text(config.read_text("utf-8") + "version_policy { all {} }\n", "utf-8")
+    shutil.copytree(config.parent / "1", config.parent / "2")
+    assert server.ask("POST", "/v2/repository/models/model/load", b"").status == 200
+    for version in (1, 2):
+        body = oip.wrap(json.dumps({"x": 4}).encode(), "application/json")
+        reply = server.ask("POST", f"/v2/models/model/versions/{version}/infer", body)
+        assert json.loads(oip.unwrap(reply.body, {})) == {"y": 16}
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_killed_parent_leaves_nothing(start: Deploy, name: str) -> None:
+    server = start(name)
+    assert len(server.processes()) > 2
+    server.process.kill()
+    assert eventually(lambda: not server.processes(), 25), server.processes()
+
+
+def test_a_machine_without_the_cpu_build_of_torch_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("PIP_FIND_LINKS", "UV_FIND_LINKS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("PATH", os.defpath)
+    setup = CATALOG.setup("torchserve")
+    said = lacking({"packages": setup.needs.packages}, tmp_path)
+    assert said == ("this machine lacks the package torch==2.13.0+cpu (no index or wheel folder that uv is told of has "
+                    "it)")
