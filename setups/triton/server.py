@@ -41,6 +41,8 @@ def main() -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: triton.terminate())
         code = triton.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(triton.pid, signal.SIGKILL)  # instances that it left when its time to stop was over
     remove_regions()
     return abs(code)
 

@@ -148,7 +148,8 @@ def _started(setup: Setup, folder: Path) -> Deployment:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    python = environment([setup.lock]).python  # the moody workload needs nothing but Python
+    # The moody workload needs nothing but Python; the environment is the one that other tests need as well.
+    python = environment([ROOT / "workloads" / "requirements.txt", setup.lock], displaced=setup.displaces).python
     values = setup.knobs
     paths = [setup.folder, setup.folder.parent, MOODY]
     told = {
