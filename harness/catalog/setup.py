@@ -16,7 +16,7 @@ Knob = bool | int | float | str
 
 class Needs(Noun):
     """What a machine must have; a machine that lacks it skips the setup and says so. `packages` are requirements that
-    not every index has, as a lock names them."""
+    not every index has, as a lock names them; `shared_python` is this Python as a library."""
 
     gpu: bool = False
     java: bool = False
@@ -25,6 +25,7 @@ class Needs(Noun):
     memory_gb: float = 0.0
     disk_gb: float = 0.0
     packages: tuple[str, ...] = ()
+    shared_python: bool = False
 
 
 class Setup(Noun):

@@ -164,7 +164,7 @@ def _serve_under_load(run: Run, specs: list[Spec], scratch: Path) -> None:
                 facts["golden"] = len(run.agent.golden())
                 generators.await_ready()
                 _load(run, server, generators, scratch)
-            run.outcome.metrics = _scrape(port)
+            run.outcome.metrics = _scrape(port, int(command.env["METRICS_PORT"]))
             if run.outcome.status == "ok" and "stopped" not in facts:
                 facts["repeats"] = repeats(port, attempt.setup.predict, run.agent, attempt.seed,
                                            attempt.scenario.profile, scratch)
@@ -243,12 +243,13 @@ def _note_end(run: Run, stopped: Stopped) -> None:
         run.outcome.reason = f"{run.outcome.reason}; {said}" if run.outcome.reason else said
 
 
-def _scrape(port: int) -> str:
-    """The server's /metrics, or "" where it has none."""
-    with suppress(*FAILURES):
-        reply = exchange(port, "/metrics", timeout_s=5.0)
-        if reply.status == 200:
-            return reply.body.decode(errors="replace")
+def _scrape(*ports: int) -> str:
+    """The server's /metrics at the first of the ports that has one, or ""."""
+    for port in ports:
+        with suppress(*FAILURES):
+            reply = exchange(port, "/metrics", timeout_s=5.0)
+            if reply.status == 200:
+                return reply.body.decode(errors="replace")
     return ""
 
 

@@ -13,6 +13,7 @@ from harness.catalog.workload import Workload
 from harness.errors import TailraceError
 from harness.run.exchange import HOST
 from harness.run.process import Command
+from harness.run.sockets import free_port
 
 THREADS_KNOB = "threads"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
@@ -81,7 +82,8 @@ def server_env(setup: Setup, workload: Workload, knobs: Mapping[str, Knob], plac
         "PATH": f"{place.python.parent}:{os.environ.get('PATH', os.defpath)}", "LANG": "C.UTF-8",
         "HOME": str(place.home), "TMPDIR": str(place.temporary), "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": ":".join(str(folder) for folder in (setup.folder, setup.folder.parent, workload.folder)),
-        "HOST": HOST, "PORT": str(port), "WORKLOAD": str(workload.folder), "MODEL_DIR": str(place.model_dir),
+        "HOST": HOST, "PORT": str(port), "METRICS_PORT": str(free_port()),
+        "WORKLOAD": str(workload.folder), "MODEL_DIR": str(place.model_dir),
         "DEVICE": "cpu", "SERVER_CORES": str(len(place.cpus)), "THREADS": threads,
         **dict.fromkeys(_THREAD_VARIABLES, threads), "TOKENIZERS_PARALLELISM": "false",
         "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime's wheel reports to its maker unless told not to

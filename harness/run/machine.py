@@ -3,11 +3,14 @@
 No host name, user name or address is read.
 """
 
+import ctypes.util
 import hashlib
 import os
 import platform
 import re
 import shutil
+import sys
+import sysconfig
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from typing import Any
 from harness.record.schema import SCHEMA
 from harness.run.environments import lacking_packages
 
+_PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 _CPU = Path("/sys/devices/system/cpu/cpu0")
 
 
@@ -73,6 +77,8 @@ def lacking(needs: dict[str, Any], folder: Path) -> str:
     would be used."""
     missing = ["a GPU"] if needs.get("gpu") and not gpus() else []
     missing += [name for name in ("java", "docker") if needs.get(name) and not shutil.which(name)]
+    missing += [f"lib{_PYTHON}.so.1.0 (its package is often called lib{_PYTHON})"] if needs.get(
+        "shared_python") and not _has_shared_python() else []
     missing += [f"the program {name}" for name in needs.get("programs", ()) if not shutil.which(name)]
     missing += [f"the package {each} (no index or wheel folder that uv is told of has it)"
                 for each in lacking_packages(needs.get("packages", ()))]
@@ -82,6 +88,12 @@ def lacking(needs: dict[str, Any], folder: Path) -> str:
     if needs.get("disk_gb", 0) > disk:
         missing.append(f"{needs['disk_gb']:g} GB of free disk (it has {disk:.1f})")
     return f"this machine lacks {', '.join(missing)}" if missing else ""
+
+
+def _has_shared_python() -> bool:
+    """Whether an engine that embeds this Python's version can load it."""
+    beside = Path(sysconfig.get_config_var("LIBDIR") or "/") / f"lib{_PYTHON}.so.1.0"
+    return beside.exists() or ctypes.util.find_library(_PYTHON) is not None
 
 
 def _cpu_quota() -> str:

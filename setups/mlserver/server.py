@@ -1,7 +1,6 @@
 """`mlserver start` with its settings from the environment, and an order of its own when it ends."""
 
 import asyncio
-import contextlib
 import os
 import socket
 import tempfile
@@ -36,11 +35,10 @@ class Drained(MLServer):
 async def serve(folder: str) -> None:
     """Returns after SIGTERM."""
     host = os.environ["HOST"]
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server((host, 0))) for _ in range(2)]
-        grpc_port, metrics_port = (each.getsockname()[1] for each in sockets)
+    with socket.create_server((host, 0)) as probe:
+        grpc_port = probe.getsockname()[1]
     settings = Settings(debug=False, host=host, http_port=int(os.environ["PORT"]), grpc_port=grpc_port,
-                        metrics_port=metrics_port, metrics_dir=folder, environments_dir=folder,
+                        metrics_port=int(os.environ["METRICS_PORT"]), metrics_dir=folder, environments_dir=folder,
                         parallel_workers=int(os.environ["KNOB_WORKERS"]), parallel_workers_timeout=2)
     served = ModelSettings(name="model", implementation=Served, max_batch_size=int(os.environ["KNOB_MAX_BATCH"]),
                            max_batch_time=float(os.environ["KNOB_MAX_WAIT_MS"]) / 1e3)

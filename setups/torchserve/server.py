@@ -49,13 +49,13 @@ def command(folder: Path) -> list[str]:
 
 
 def settings() -> dict[str, str]:
-    """config.properties: every port on loopback; none but the first can be turned off."""
+    """config.properties: every port on loopback; gRPC's two and the management's cannot be turned off."""
     host = os.environ["HOST"]
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server((host, 0))) for _ in range(4)]
+        sockets = [stack.enter_context(socket.create_server((host, 0))) for _ in range(3)]
         ports = [str(each.getsockname()[1]) for each in sockets]
     return {"inference_address": f"http://{host}:{os.environ['PORT']}",
-            "management_address": f"http://{host}:{ports[2]}", "metrics_address": f"http://{host}:{ports[3]}",
+            "management_address": f"http://{host}:{ports[2]}", "metrics_address": f"http://{host}:{os.environ['METRICS_PORT']}",
             "grpc_inference_address": host, "grpc_inference_port": ports[0],
             "grpc_management_address": host, "grpc_management_port": ports[1],
             "metrics_mode": "prometheus", "disable_system_metrics": "true",

@@ -57,8 +57,10 @@ def remove_regions() -> None:
 
 def options(folder: Path, wheel: Path) -> list[str]:
     """Everything on loopback, and only the model that it is told to load."""
-    host, ports = os.environ["HOST"], {name: str(port) for name, port in other_ports().items()}
-    ports["grpc" if os.environ["KNOB_PROTOCOL"] == "oip-grpc" else "http"] = os.environ["PORT"]
+    host, here, elsewhere = os.environ["HOST"], os.environ["PORT"], free_port()
+    over_grpc = os.environ["KNOB_PROTOCOL"] == "oip-grpc"
+    ports = {"http": elsewhere if over_grpc else here, "grpc": here if over_grpc else elsewhere,
+             "metrics": os.environ["METRICS_PORT"]}
     return [f"--model-repository={repository(folder)}", "--model-control-mode=explicit", "--load-model=model",
             f"--backend-directory={backends(folder, wheel)}", "--disable-auto-complete-config",
             f"--backend-config=python,shm-region-prefix-name={REGIONS}{os.getpid()}-", f"--exit-timeout-secs={STOP_S}",
@@ -96,12 +98,10 @@ def environment(wheel: Path) -> dict[str, str]:
     return os.environ | {"LD_LIBRARY_PATH": ":".join(libraries)}
 
 
-def other_ports() -> dict[str, int]:
-    """A port that is free now for each endpoint."""
-    with contextlib.ExitStack() as stack:
-        sockets = {name: stack.enter_context(socket.create_server((os.environ["HOST"], 0)))
-                   for name in ("http", "grpc", "metrics")}
-        return {name: each.getsockname()[1] for name, each in sockets.items()}
+def free_port() -> str:
+    """A port on loopback that nothing listens on now."""
+    with socket.create_server((os.environ["HOST"], 0)) as probe:
+        return str(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ import pytest
 from harness.catalog.setup import Setup, read_setup
 from harness.run.environments import environment
 from harness.run.machine import lacking
+from harness.run.sockets import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 MOODY = Path(__file__).resolve().parent / "moody"
@@ -145,16 +145,15 @@ def start(deploy: Deploy) -> Iterator[Deploy]:
 
 def _started(setup: Setup, folder: Path) -> Deployment:
     folder.mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port, metrics_port = free_port(), free_port()
     # The moody workload needs nothing but Python; the environment is the one that other tests need as well.
     python = environment([ROOT / "workloads" / "requirements.txt", setup.lock], displaced=setup.displaces).python
     values = setup.knobs
     paths = [setup.folder, setup.folder.parent, MOODY]
     told = {
         "PATH": f"{python.parent}:{os.environ['PATH']}", "PYTHONPATH": ":".join(map(str, paths)), "HOST": "127.0.0.1",
-        "PORT": str(port), "WORKLOAD": str(MOODY), "MODEL_DIR": str(MOODY), "THREADS": "1", "DEVICE": "cpu",
+        "PORT": str(port), "METRICS_PORT": str(metrics_port),
+        "WORKLOAD": str(MOODY), "MODEL_DIR": str(MOODY), "THREADS": "1", "DEVICE": "cpu",
         "SERVER_CORES": "2", "TMPDIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1",
         **{f"KNOB_{knob.upper()}": str(value) for knob, value in values.items()}}
     words = {"host": "127.0.0.1", "port": port, "python": python, **values}
