@@ -14,6 +14,7 @@ from harness.run.wire import Wire
 
 _POLL_S = 0.05
 _PATIENCE_S = 5.0
+_HANDOVER_S = 1.0
 
 
 class PortTakenError(RunFailedError):
@@ -92,10 +93,13 @@ def last_line(log: Path) -> str:
 
 
 def _own(server: Server, port: int, log: Path) -> None:
-    """Raises PortTakenError unless the listener on the port belongs to the server."""
-    mine = {listener.port for listener in listeners(descendants(server.warden_pid))}
-    if port not in mine and not server.exited():
-        raise PortTakenError(f"another process answers on port {port}{last_line(log)}", "try again")
+    """Raises PortTakenError unless the listener on the port belongs to the server. A server that hands its listener
+    from one process to the next, as HAProxy does on a reload, is seen with none for a moment."""
+    until_s = time.monotonic() + _HANDOVER_S
+    while port not in {each.port for each in listeners(descendants(server.warden_pid))} and not server.exited():
+        if time.monotonic() > until_s:
+            raise PortTakenError(f"another process answers on port {port}{last_line(log)}", "try again")
+        time.sleep(_POLL_S)
 
 
 def _ended_early(server: Server, port: int, log: Path) -> RunFailedError:
