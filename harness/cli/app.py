@@ -223,8 +223,9 @@ def bill(
     """What a demand costs with each setup: replicas by the hour, cost per million good requests, break-even loads."""
     from harness.cli import bill as bills
     from harness.cli.ask import names
+    from harness.decide.bill_question import Question
 
-    raise typer.Exit(bills.bill(bills.Question(
+    raise typer.Exit(bills.bill(Question(
         workload, slo, demand, names(setup), fleet, results, price or [], instance or [], speed or [], carries or [],
         price_list), json))
 
@@ -262,13 +263,15 @@ def decide(
     carries: Carries = None,
     price_list: PriceList = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the record, for example docs/decisions.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Folder for the decision's notebook and page.")] = None,
     recheck: Annotated[Path | None, typer.Option(help="A record: has one of its triggers fired? (99 then)")] = None,
     json: Json = False,
 ) -> None:
     """Say what to run: A, A or B alike, or what to measure first; write the record; check it again later."""
     from harness.cli import decide as decisions
     from harness.cli.ask import names
-    from harness.cli.bill import Question
+    from harness.decide.bill_question import Question
+    from harness.decide.choice_answer import Wishes
     from harness.errors import UsageError
 
     if recheck:
@@ -278,4 +281,4 @@ def decide(
             raise UsageError(f"{flag} is missing", "give --workload, --slo and --demand, or --recheck FILE")
     raise typer.Exit(decisions.decide(
         Question(workload, slo or [], demand, names(setup), fleet, results, price or [], instance or [], speed or [],
-                 carries or [], price_list), decisions.Wishes(must, weights, worth, error), out, json))
+                 carries or [], price_list), Wishes(must, weights, worth, error), out, report, json))

@@ -1,45 +1,22 @@
 """`tailrace bill` and `prices`: what a demand costs with each setup, and price lists from a public catalogue."""
 
-import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from harness.analyse.model import Interval
-from harness.catalog.discover import find_catalog
-from harness.catalog.slo import parse_promise
 from harness.cli.show import dump, grid, screen
 from harness.decide.bill import Bill, cheapest_first
 from harness.decide.bill import bill as made_out
 from harness.decide.bill_even import BreakEven, break_evens
 from harness.decide.bill_offers import Asked, Offered, offered, opened
-from harness.decide.demand import Curve, find_demand
-from harness.decide.fleet import Fleet, parse_fleet
-from harness.decide.prices import newest_prices, parse_prices, read_prices
+from harness.decide.bill_question import Question, asked
+from harness.decide.demand import Curve
 from harness.decide.prices_skypilot import as_toml, read_skypilot
-from harness.errors import Exit, TailraceError, UsageError
+from harness.errors import Exit, TailraceError
 from harness.report.words import figure, percent
 from harness.report.write import plain
-
-_CLAUSE = re.compile(r"^\s*(p\([\d.]+\)|errors|goodput)\s*([<>]=?.+)$")
-
-
-@dataclass(frozen=True)
-class Question:
-    """What the command line asks of a bill or a decision."""
-
-    workload: str
-    slo: Sequence[str]
-    demand: str
-    setups: Sequence[str]
-    fleet: str
-    results: Path
-    prices: Sequence[str]
-    instances: Sequence[str]
-    speeds: Sequence[str]
-    carries: Sequence[str]
-    price_list: Path | None
 
 
 def today() -> date:
@@ -47,36 +24,9 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
-def asked(question: Question) -> tuple[Asked, Curve, Fleet]:
-    """The question understood. Raises TailraceError."""
-    catalog = find_catalog()
-    catalog.workload(question.workload)
-    listed = read_prices(question.price_list) if question.price_list else newest_prices(catalog.root)
-    return (Asked(question.workload, parse_slo(question.slo), listed, today(), question.setups,
-                  parse_prices(question.prices), _pairs("--instance", question.instances),
-                  _factors("--speed", question.speeds), _factors("--carries", question.carries)),
-            find_demand(catalog, question.demand), parse_fleet(question.fleet))
-
-
-def parse_slo(texts: Sequence[str]) -> dict[str, str]:
-    """`["p(99)<100ms", "errors<1%"]` as a scenario's table. Raises UsageError."""
-    slo: dict[str, str] = {}
-    for text in (part for each in texts for part in re.split(r",| and ", each)):
-        match = _CLAUSE.match(text)
-        hint = "write for example 'p(99)<100ms' or 'errors<0.1%'"
-        if not match:
-            raise UsageError(f"--slo: '{text.strip()}' is no promise", hint)
-        try:
-            parse_promise(match[1], match[2].strip())
-        except ValueError as error:
-            raise UsageError(f"--slo: {error}", hint) from None
-        slo[match[1]] = match[2].strip()
-    return slo
-
-
 def bill(question: Question, as_json: bool) -> int:
     """Shows every setup's bill, the cheapest first. Returns the exit code: 110 where no setup has one."""
-    wanted, demand, fleet = asked(question)
+    wanted, demand, fleet = asked(question, today())
     found = offered(question.results, wanted, opened(question.results, wanted))
     bills = cheapest_first([made_out(offer, demand, fleet) for offer in found.offers])
     evens = break_evens([each.offer for each in bills], demand, fleet)
@@ -131,26 +81,3 @@ def even_words(even: BreakEven) -> str:
     below = f"below, {even.below} is" if even.below != "neither" else "below, neither always is"
     return (f"From a mean of {figure(even.load.value)}/s ({figure(even.load.low)}–{figure(even.load.high)}) on "
             f"{even.cheaper} is cheaper than {even.dearer}; {below}.")
-
-
-def _pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for text in texts:
-        setup, equals, value = text.partition("=")
-        if not (equals and setup and value):
-            raise UsageError(f"{flag} {text}: not understood", "write SETUP=VALUE")
-        found[setup.strip()] = value.strip()
-    return found
-
-
-def _factors(flag: str, texts: Sequence[str]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for setup, text in _pairs(flag, texts).items():
-        try:
-            value = float(text.removesuffix("/s"))
-        except ValueError:
-            value = 0.0
-        if not 0 < value < 1e9:
-            raise UsageError(f"{flag} {setup}={text}: not a number above zero", f"write for example {setup}=1.5")
-        found[setup] = value
-    return found

@@ -13,9 +13,9 @@ from harness.catalog.scenario import Scenario
 from harness.catalog.setup import Knob
 from harness.catalog.slo import parse_promise
 from harness.catalog.toml import validate
-from harness.cli.bill import parse_slo
 from harness.cli.live import LiveView
 from harness.cli.show import dump, grid, screen
+from harness.decide.bill_question import parse_slo
 from harness.decide.capacity import Capacity, Found, Probe, Result, Sent, Settings, search
 from harness.decide.twin_fit import quantiles_s
 from harness.decide.twin_read import clients_of, seen, structure_of

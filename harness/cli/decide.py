@@ -1,22 +1,22 @@
 """`tailrace decide`: which setup to run, the record that says so, and whether it still holds."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from harness.catalog.discover import Catalog, find_catalog
-from harness.cli.bill import Question, asked, even_words, today, usd
+from harness.cli.bill import even_words, today, usd
 from harness.cli.show import dump, grid, screen
-from harness.decide.bill_even import BreakEven, break_evens
-from harness.decide.bill_offers import Asked, Offered, offered, opened
-from harness.decide.choice import Choice, Wish, choose
-from harness.decide.choice_facts import parse_musts, parse_weights
-from harness.decide.choice_grid import Case, front, held, stability
+from harness.decide.bill_offers import Asked, offered, opened
+from harness.decide.bill_question import Question, asked
+from harness.decide.choice import Choice
+from harness.decide.choice_answer import Answer, Wishes, answered
+from harness.decide.choice_grid import front, held
 from harness.decide.choice_recheck import evidence, read_decided, recheck, triggers_of
-from harness.decide.demand import Curve
 from harness.decide.fleet import Fleet
-from harness.errors import Exit, TailraceError, UsageError
+from harness.errors import Exit, TailraceError
+from harness.report import decision_story
 from harness.report.decision_record import Deciding, next_path, record
 from harness.report.words import figure, milliseconds, percent
 from harness.report.write import plain
@@ -24,53 +24,17 @@ from harness.report.write import plain
 CODES = {"one": Exit.OK, "tie": Exit.OK, "open": Exit.INCONCLUSIVE, "none": Exit.BROKEN_PROMISE}
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What the team must have and weighs, as the command line says it."""
-
-    must: str
-    weights: str
-    worth: float
-    error: float
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A question with its answer, ready to be shown or recorded."""
-
-    wanted: Asked
-    demand: Curve
-    fleet: Fleet
-    wish: Wish
-    found: Offered
-    choice: Choice
-    cases: tuple[Case, ...]
-    evens: tuple[BreakEven, ...]
-
-
-def answered(question: Question, wishes: Wishes) -> Answer:
-    """The choice with what would change it. Raises TailraceError."""
-    wanted, demand, fleet = asked(question)
-    if not (0 < wishes.worth < 1 and 0 < wishes.error < 1):
-        raise UsageError("--worth and --error are shares between 0 and 1", "write for example 0.05")
-    wish = Wish(wanted.slo, parse_musts(wishes.must), parse_weights(wishes.weights), wishes.worth, wishes.error)
-    runs = opened(question.results, wanted)
-    found = offered(question.results, wanted, runs)
-    choice = choose(found.offers, found.without, demand, fleet, wish)
-    cases = stability(choice, lambda slo: offered(question.results, replace(wanted, slo=slo), runs), demand, fleet,
-                      wish)
-    return Answer(wanted, demand, fleet, wish, found, choice, cases,
-                  break_evens([each.offer for each in choice.bills], demand, fleet))
-
-
-def decide(question: Question, wishes: Wishes, out: Path | None, as_json: bool) -> int:
-    """Shows the choice, and writes its record below `out` where that is given. Returns the exit code."""
-    answer = answered(question, wishes)
+def decide(question: Question, wishes: Wishes, out: Path | None, pages: Path | None, as_json: bool) -> int:
+    """Shows the choice, writes its record below `out` and its notebook below `pages` where those are given. Returns the
+    exit code."""
+    answer = answered(question, wishes, today())
+    if pages:
+        decision_story.report(question, wishes, today(), pages)
     path = _written(answer, question, wishes, out) if out else None
     if as_json:
         dump(plain(summary(answer)) | {"record": str(path) if path else None})
     else:
-        _show(answer, path)
+        _show(answer, [*([pages / name for name in decision_story.FILES] if pages else []), *([path] if path else [])])
     return CODES[answer.choice.kind]
 
 
@@ -81,7 +45,7 @@ def again(path: Path, results: Path, demand: str, prices: Sequence[str], as_json
     question = Question(decided.workload, list(told["slo"]), demand or str(told["demand"]), [decided.setup],
                         str(told["fleet"]), results, prices or list(told["price"]), list(told["instance"]),
                         list(told["speed"]), [], None)
-    wanted, curve, _ = asked(question)
+    wanted, curve, _ = asked(question, today())
     price = wanted.prices.get(decided.setup) or _price(results, wanted, decided.hourly_usd)
     lock = find_catalog().root / "setups" / decided.setup / "requirements.txt"
     found = recheck(decided, results, lock, today(), curve.mean, price)
@@ -152,7 +116,7 @@ def _title(catalog: Catalog, workload: str) -> str:
     return catalog.workload(workload).title
 
 
-def _show(answer: Answer, path: Path | None) -> None:
+def _show(answer: Answer, written: Sequence[Path]) -> None:
     page, choice = screen(), answer.choice
     best = {each.offer.setup for each in front(choice.bills)}
     rows = [(each.offer.setup + (" *" if each.offer.setup in best else ""), each.offer.verdict, usd(each.offer.rate),
@@ -175,5 +139,5 @@ def _show(answer: Answer, path: Path | None) -> None:
         page.print(f"  Stays chosen in {percent(held(answer.cases, choice))} of {sum(c.known for c in answer.cases)} "
                    "cases: price ±30 %, promise and demand halved and doubled.", markup=False, highlight=False)
     page.print(choice.sentence, markup=False, highlight=False)
-    if path:
-        page.print(f"  {path}", markup=False, highlight=False)
+    for each in written:
+        page.print(f"  {each}", markup=False, highlight=False)

@@ -11,9 +11,9 @@ from harness.analyse.words import plain
 from harness.catalog.discover import Catalog, find_catalog
 from harness.catalog.slo import Promise, parse_promise
 from harness.cli import capacity as probes
-from harness.cli.bill import parse_slo
 from harness.cli.live import LiveView
 from harness.cli.show import dump, grid, screen
+from harness.decide.bill_question import parse_slo
 from harness.decide.capacity import Probe
 from harness.decide.demand import Curve, find_demand
 from harness.decide.twin import Clients, Twin

@@ -137,9 +137,9 @@ def _more(names: Sequence[str], undecided: Sequence[Pair], bills: Mapping[str, B
     seconds = [bills[name].offer.seconds_each for name in names]
     minutes = sum(repetitions * each / 60 for each in seconds if math.isfinite(each))
     if undecided and not all(pair.repetitions for pair in undecided):
-        return minutes, f"No decision: search for the capacity of {' and '.join(names)} again, until each has five."
-    return minutes, (f"No decision: measure about {max(minutes, 0.1):.1f} more minutes of {' and '.join(names)} "
-                     f"({repetitions} more repetitions each).")
+        return minutes, f"No decision: search for the capacity of {listed(names)} again, until each has five."
+    return minutes, (f"No decision: measure about {max(minutes, 0.1):.1f} more minutes of {listed(names)} "
+                     f"({repetitions} more repetition{'s' * (repetitions > 1)} each).")
 
 
 def _drawn(best: Offer, other: Offer, demand: Curve, fleet: Fleet, error: float) -> Interval:
@@ -155,3 +155,8 @@ def _drawn(best: Offer, other: Offer, demand: Curve, fleet: Fleet, error: float)
     ratio = costs[1] / costs[0]
     low, middle, high = np.quantile(ratio, [error / 2, 0.5, 1 - error / 2])
     return Interval(float(middle), float(low), float(high), 1 - error)
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)

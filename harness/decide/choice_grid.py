@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from harness.catalog.slo import parse_promise
 from harness.decide.bill import Bill
-from harness.decide.bill_offers import Offered
+from harness.decide.bill_offers import SEARCHED, Offered
 from harness.decide.choice import Choice, Wish, choose
 from harness.decide.demand import Curve
 from harness.decide.fleet import Fleet
@@ -59,8 +59,9 @@ def stability(choice: Choice, offers_at: Callable[[Mapping[str, str]], Offered],
     for promise in PROMISES:
         slo = scaled(wish.slo, promise)
         found = offers_at(slo)
-        known = all(each.source.split(",")[0] == sources[each.setup].split(",")[0]
-                    for each in found.offers if each.setup in sources)
+        here = {each.setup: each.source for each in found.offers}
+        known = all(here.get(name, "").startswith(SEARCHED) for name, source in sources.items()
+                    if source.startswith(SEARCHED))
         for price in PRICES:
             offers = [replace(each, hourly_usd=each.hourly_usd * (price if each.setup == favourite else 1))
                       for each in found.offers]

@@ -39,12 +39,12 @@ def report(options: Options, out: Path) -> Analysis:
             analysis = analysed(options)
         finally:
             hand(analysis, handed)
-        light = {"report.md": markdown(analysis).encode(), "summary.json": _json(summary(analysis)),
+        light = {"report.md": markdown(analysis).encode(), "summary.json": as_json(summary(analysis)),
                  "junit.xml": junit(analysis)}
-        executed = json.loads(_portable(_json(notebook.result()), options))
-    files = {"notebook.ipynb": _json(executed), "report.html": page(executed, clean(analysis.title)).encode(),
-             **{name: _portable(content, options) for name, content in light.items()}}
-    _write(files, out)
+        executed = json.loads(portable_text(as_json(notebook.result()), Path(options.results)))
+    files = {"notebook.ipynb": as_json(executed), "report.html": page(executed, clean(analysis.title)).encode(),
+             **{name: portable_text(content, Path(options.results)) for name, content in light.items()}}
+    write_files(files, out)
     return analysis
 
 
@@ -65,18 +65,19 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _json(value: Any) -> bytes:
+def as_json(value: Any) -> bytes:
+    """Indented JSON, with a newline at its end."""
     return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "replace")
 
 
-def _portable(content: bytes, options: Options) -> bytes:
+def portable_text(content: bytes, results: Path) -> bytes:
     """The text without this machine's folders."""
-    places = {str(Path(options.results).resolve()): "results", str(Path.cwd()): ".", sys.prefix: "PYTHON",
+    places = {str(results.resolve()): "results", str(Path.cwd()): ".", sys.prefix: "PYTHON",
               tempfile.gettempdir(): "TMP", str(Path.home()): "~"}
     return portable(content.decode(), places).encode()
 
 
-def _write(files: dict[str, bytes], out: Path) -> None:
+def write_files(files: dict[str, bytes], out: Path) -> None:
     """Each file appears whole, by rename; nothing appears before all are written beside."""
     try:
         out.mkdir(parents=True, exist_ok=True)

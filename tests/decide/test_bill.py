@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.analyse.model import Interval
-from harness.cli.bill import parse_slo
 from harness.decide.bill import HOURS_PER_MONTH, Offer, bill, late_share
 from harness.decide.bill_even import break_evens
 from harness.decide.bill_offers import same_promise
+from harness.decide.bill_question import parse_slo
 from harness.decide.cost import per_million_usd
 from harness.decide.demand import Curve, Demand, curve
 from harness.decide.fleet import Fleet, Replicas, needed, parse_fleet, plan

@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.cli import decide as command
-from harness.cli.bill import Question
+from harness.decide.bill_question import Question
+from harness.decide.choice_answer import Wishes
 from harness.decide.choice_recheck import Decided, evidence, front_matter, read_decided, recheck
 from harness.errors import Exit, TailraceError
 from harness.record.verify import verify
 
 ROOT = Path(__file__).resolve().parents[2]
-WISHES = command.Wishes("", "latency=1", 0.05, 0.05)
+WISHES = Wishes("", "latency=1", 0.05, 0.05)
 LABEL = re.compile(r"\\\[(E\d+)\\\]")
 
 
@@ -41,7 +42,7 @@ def question(results: Path, **changes: object) -> Question:
 @pytest.fixture(scope="module")
 def written(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("project") / "docs" / "decisions"
-    assert command.decide(question(results), WISHES, out, as_json=True) == Exit.OK
+    assert command.decide(question(results), WISHES, out, None, as_json=True) == Exit.OK
     return out / "0001-serve-fraud-with-flask.md"
 
 
@@ -112,12 +113,12 @@ def test_runs_that_are_slower_fire_the_p99(written: Path, results: Path) -> None
 
 def test_nothing_is_recorded_before_it_is_decided_or_without_evidence(results: Path, tmp_path: Path) -> None:
     with pytest.raises(TailraceError, match="nothing to record yet") as error:
-        command.decide(question(results, prices=["flask=0.12/h"], demand="40000"), WISHES, tmp_path / "out",
+        command.decide(question(results, prices=["flask=0.12/h"], demand="40000"), WISHES, tmp_path / "out", None,
                        as_json=True)
     assert error.value.code == Exit.INCONCLUSIVE
     with pytest.raises(TailraceError, match="no run stands behind"):
         command.decide(question(tmp_path, prices=[], carries=["flask=100"], setups=["flask"]), WISHES,
-                       tmp_path / "out", as_json=True)
+                       tmp_path / "out", None, as_json=True)
     assert not (tmp_path / "out").exists()
 
 
