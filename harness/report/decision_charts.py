@@ -49,14 +49,15 @@ def hourly(demand: Curve, bills: Sequence[Bill], ink: Mapping[str, Ink]) -> Char
     """The demand, and below it the replicas that each setup keeps for it, hour by hour."""
     fig, (above, below) = canvas.paper(440, 2, sharex=True, right=150, gap=0.16)
     canvas.title(fig, f"Replicas hour by hour: {demand.name}")
-    minutes = np.arange(len(demand.rate)) / 60
-    above.fill_between(minutes, demand.rate, color=FAINT, step="mid")
-    above.set(ylabel="requests/s", ylim=(0, demand.peak * 1.1))
+    starts = np.arange(0, len(demand.rate), 60)
+    hours = np.add.reduceat(demand.rate, starts) / np.diff(np.append(starts, len(demand.rate)))
+    above.fill_between(np.arange(len(hours) + 1), np.append(hours, hours[-1]), color=FAINT, step="post")
+    above.set(ylabel="mean requests/s", ylim=(0, demand.peak * 1.1))
     for each in bills:
         own, counts = ink[each.offer.setup], [*each.hourly_replicas, each.hourly_replicas[-1]]
         below.step(np.arange(len(counts)), counts, where="post", color=own.colour, linestyle=own.dash)
     _names(below, [(each.offer.setup, each.hourly_replicas[-1]) for each in bills], ink)
-    below.set(xlabel="hour", ylabel="paid replicas", xlim=(0, minutes[-1] + 1 / 60))
+    below.set(xlabel="hour", ylabel="paid replicas", xlim=(0, len(hours)))
     below.set_ylim(bottom=0)
     below.yaxis.set_major_locator(MaxNLocator(integer=True))
     first = bills[0]
@@ -114,9 +115,10 @@ def grid(cases: Sequence[Case], choice: Choice, ink: Mapping[str, Ink]) -> Chart
         axes.set_yticks(np.arange(len(prices)) + 0.5, [f"× {each:g}" for each in prices])
         axes.set_xlabel("demand")
     panels[0].set_ylabel(f"price of {clean(choice.named[0])}")
-    said = (f"{choice.named[0]} stays chosen in {percent(held(cases, choice))} of the "
-            f"{sum(case.known for case in cases)} cases that the records can tell. '+' stands for equals, '?' for no "
-            "decision yet, 'none' where no setup keeps the promise.")
+    stays = (f"{choice.named[0]} stays chosen in {percent(held(cases, choice))} of the "
+             f"{sum(case.known for case in cases)} cases that the records can tell.")
+    said = (f"{stays if choice.kind != 'open' else 'Nothing is decided yet: the names are the favourites so far.'} "
+            "'+' stands for equals, '?' for no decision yet, 'none' where no setup keeps the promise.")
     return Chart("Stability", canvas.svg(fig, "The choice at other prices, promises and demands"), said)
 
 

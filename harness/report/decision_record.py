@@ -17,6 +17,7 @@ from harness.decide.choice_grid import Case, front, held
 from harness.decide.choice_recheck import Decided, front_matter
 from harness.decide.demand import Curve
 from harness.errors import TailraceError
+from harness.report.select import bounded
 from harness.report.words import figure, listed, markdown_escaped, milliseconds, percent
 
 _DIGIT = re.compile(r"\d")
@@ -141,11 +142,11 @@ def _pros_and_cons(told: Deciding, said: _Sayer) -> list[str]:
         offer = each.offer
         lines += [f"### {markdown_escaped(offer.setup)}", ""]
         own = [offer.setup]
-        carried = f"one replica carries {_span(offer.rate)} requests/s ({offer.source})."
+        carried = f"one replica carries {span(offer.rate)} requests/s ({offer.source})."
         lines.append(f"* Neutral, because {said(carried, own)}")
         pair = next((pair for pair in told.choice.pairs if pair.other == offer.setup), None)
         if pair is not None:
-            text = f"its cost is {_span(pair.ratio)} times that of {pair.best} ({pair.verdict})."
+            text = f"its cost is {span(pair.ratio)} times that of {pair.best} ({pair.verdict})."
             word = "Bad" if pair.verdict == "dearer" else "Neutral"
             lines.append(f"* {word}, because {said(text, [*own, pair.best])}")
         if not math.isnan(offer.p99_ms.value):
@@ -190,9 +191,12 @@ def _fact(fact: bool | str) -> str:
 
 
 def _usd(money: Interval) -> str:
-    return f"${_span(money)}"
+    return f"${span(money)}"
 
 
-def _span(interval: Interval) -> str:
+def span(interval: Interval) -> str:
+    """`120 (110 to 131)`; the value alone where the ends are the same, "unbounded" where they say nothing."""
+    if not bounded(interval):
+        return f"{figure(interval.value)} (unbounded)"
     ends = figure(interval.low), figure(interval.high)
     return figure(interval.value) if ends[0] == ends[1] else f"{figure(interval.value)} ({ends[0]} to {ends[1]})"

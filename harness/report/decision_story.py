@@ -12,6 +12,7 @@ from harness.decide.choice_answer import Answer, Wishes, answered
 from harness.errors import TailraceError
 from harness.report import decision_charts as charts
 from harness.report.canvas import Chart, Ink, inks
+from harness.report.decision_record import span
 from harness.report.html import page
 from harness.report.notebook import SOURCES, execute
 from harness.report.story import Shown
@@ -63,7 +64,8 @@ def headline(told: Decision) -> Shown:
     """The question, and the answer in one sentence."""
     answer = told.answer
     ask = (f"Which setup should serve {answer.wanted.workload} within {answer.wanted.promise} for "
-           f"{answer.demand.title} (mean {figure(answer.demand.mean)}/s, busiest minute {figure(answer.demand.peak)}/s)?")
+           f"{answer.demand.title} (mean {figure(answer.demand.mean)}/s, busiest minute "
+           f"{figure(answer.demand.peak)}/s)?")
     html = (f"<h1>Serving {escaped(answer.wanted.workload)}</h1><p class='question'>{escaped(ask)}</p>"
             f"<p class='conclusion'><b>{escaped(answer.choice.sentence)}</b></p>")
     return Shown(({"text/html": html, "text/plain": answer.choice.sentence},))
@@ -105,8 +107,8 @@ def stability(told: Decision) -> Shown:
 
 def certainty(told: Decision) -> Shown:
     """Every comparison with its interval."""
-    rows = [[clean(pair.other), clean(pair.best), f"{figure(pair.ratio.value)} ({figure(pair.ratio.low)}–"
-             f"{figure(pair.ratio.high)})", pair.verdict, str(pair.repetitions)] for pair in told.answer.choice.pairs]
+    rows = [[clean(pair.other), clean(pair.best), span(pair.ratio), pair.verdict, str(pair.repetitions)]
+            for pair in told.answer.choice.pairs]
     if not rows:
         return _said("There was nothing to compare.")
     return Shown(({"text/html": _table(("cost of", "÷ cost of", "ratio", "verdict", "repetitions"), rows),
