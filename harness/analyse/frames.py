@@ -192,7 +192,8 @@ def read_view(run: StoredRun) -> RunView:
 def view(meta: RunMeta, columns: Columns) -> RunView:
     """The run that `meta` and its columns tell. Raises TailraceError when its scenario cannot be read."""
     scenario = validate(Scenario, dict(meta.scenario_resolved), f"run {meta.run_id}: scenario_resolved")
-    stopped_s = (meta.facts.get("stopped") or {}).get("at_s")
+    stopped_s = next((said["at_s"] for name in ("stopped", "until") if "at_s" in (said := meta.facts.get(name) or {})),
+                     None)
     if stopped_s is None or len(scenario.stage) > 1:
         return RunView(meta, scenario, counted(columns))
     [stage] = scenario.stage

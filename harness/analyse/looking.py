@@ -89,6 +89,13 @@ def look(looking: Looking, latency_ns: NDArray[np.float64], due_ns: NDArray[np.i
         certifier and watched(certifier, fresh, due_ns[begun:begun + len(fresh)]) for certifier in looking.certifiers))
 
 
+def standing(looking: Looking) -> str:
+    """What may be said now, `p(99) < 100ms: about 12 more seconds; errors < 1%: pass`."""
+    said = ((text, "" if one.verdict != "inconclusive" else more(one.more_s), one.verdict)
+            for text, one in certificates(looking).items())
+    return "; ".join(f"{text}: {wanted or verdict}" for text, wanted, verdict in said)
+
+
 def decided(looking: Looking) -> str:
     """What stands, `p(99) < 100ms: pass; errors < 1%: pass`, once every promise has its verdict; "" before."""
     said = certificates(looking)

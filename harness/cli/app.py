@@ -68,6 +68,8 @@ def run(
     results: Results = Path("results"),
     resume: Annotated[bool, typer.Option("--resume", help="Measure only what is missing.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the runs and stop.")] = False,
+    until: Annotated[str | None, typer.Option(help="`verdict`: end a run as soon as its promises are judged.")] = None,
+    until_cap: Annotated[float, typer.Option(help="Seconds after which it ends without.", min=1, max=3600)] = 600.0,
     gate: Annotated[bool, typer.Option("--gate", help="Exit 99, 110 or 111 when a verdict is not `pass`.")] = False,
     web: Annotated[int | None, typer.Option(help="Serve Locust's web page on this loopback port.")] = None,
     locustfile: Annotated[Path | None, typer.Option(help="Your own locustfile instead of a scenario.")] = None,
@@ -81,7 +83,8 @@ def run(
 
     asked = race.Asked(plan, names(setup), names(workload), scenario, load or [], parse_knobs(knob),
                        repetitions, duration, baseline, slo or [], locustfile, users)
-    raise typer.Exit(race.race(asked, results, race.How(resume, dry_run, gate, web, price or [], json)))
+    raise typer.Exit(race.race(asked, results, race.How(resume, dry_run, gate, web, price or [], json,
+                                                            until, until_cap)))
 
 
 @app.command()

@@ -87,7 +87,7 @@ class LiveView:
         if self.last is None:
             return ""
         return (f"{self.last.done} answers, p50 {self.last.p50_ms:.1f} ms, p99 {self.last.p99_ms:.1f} ms, "
-                f"{self.last.errors} errors")
+                f"{self.last.errors} errors" + (f"; {self.last.judged}" if self.last.judged else ""))
 
     def _left(self) -> str:
         spent = time.monotonic() - self.since

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +15,7 @@ from harness.cli.ask import asked_plan, named_plan, promised, with_locustfile
 from harness.cli.findings import gate_code, plan_words
 from harness.cli.live import LiveView, name
 from harness.cli.show import screen
+from harness.cli.until import sitting, until
 from harness.errors import Exit, TailraceError
 from harness.plan.expand import Key, expand, missing
 from harness.record.read import find_runs
@@ -56,6 +57,8 @@ class How:
     web_port: int | None
     prices: list[str]
     json: bool
+    until: str | None = None
+    until_cap_s: float = 600.0
 
 
 def race(asked: Asked, results: Path, how: How) -> int:
@@ -66,6 +69,8 @@ def race(asked: Asked, results: Path, how: How) -> int:
     attempts = expand(plan, catalog, len(bench.cores.server))
     if asked.locustfile:
         attempts = with_locustfile(attempts, asked.locustfile, asked.users, asked.duration_s or USERS_S)
+    attempts = until(how.until, how.until_cap_s, attempts)
+    bench = replace(bench, judge=sitting)
     left = missing(attempts, _done(bench.folder), content) if how.resume else attempts
     console = screen(stderr=how.json)
     if how.dry_run:

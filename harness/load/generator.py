@@ -76,7 +76,7 @@ def run(spec: LoadSpec) -> None:
             engine.begin_at(t0_ns)
             orders.stopped_by(engine.stop)
             shown_by = environment if spec.web_port is not None else None
-            with Progress(engine, t0_ns, shown_by, spec.path):
+            with Progress(engine, t0_ns, shown_by, spec.path, Path(f"{spec.out}.live") if spec.live else None):
                 runner.start(1, spawn_rate=1)
                 engine.over.wait()
         figures = {"cpu_s": _cpu_s() - cpu_began_s, "wall_s": time.monotonic() - began_s,

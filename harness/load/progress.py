@@ -4,7 +4,9 @@ import json
 import os
 import select
 import sys
-from typing import Any, TextIO
+from array import array
+from pathlib import Path
+from typing import IO, Any, TextIO
 
 import gevent
 from locust.env import Environment
@@ -16,6 +18,8 @@ from harness.load.rows import ERRORS, OK
 EVERY_S = 0.5
 SAMPLE = 500
 FIRED_AT_ONCE = 100
+WRITTEN_AT_ONCE = 1000
+COMPLETE, FAILED = -1, -1
 
 
 def tell(line: dict[str, Any], hearer: TextIO = sys.stdout) -> None:
@@ -26,10 +30,14 @@ def tell(line: dict[str, Any], hearer: TextIO = sys.stdout) -> None:
 
 class Progress:
     """A greenlet that turns the engine's recently ended rows into lines (and events), as a context manager. A line is
-    dropped when nobody reads; percentiles come from at most 500 of the last half second's answers."""
+    dropped when nobody reads; percentiles come from at most 500 of the last half second's answers. With `live`, a file,
+    what ended is appended there as pairs of int64: (seq, done − due in ns or FAILED), and after each half second's
+    (COMPLETE, ns since t0)."""
 
-    def __init__(self, engine: Engine, t0_ns: int, shown_by: Environment | None, name: str) -> None:
+    def __init__(self, engine: Engine, t0_ns: int, shown_by: Environment | None, name: str,
+                 live: Path | None = None) -> None:
         self._engine, self._t0_ns, self._shown_by, self._name = engine, t0_ns, shown_by, name
+        self._live: IO[bytes] | None = live.open("ab", buffering=0) if live else None
         self._done = 0
         self._greenlet: Any = None
 
@@ -40,11 +48,16 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._greenlet.kill()
         self._take()
+        if self._live:
+            self._live.close()
 
     def _repeat(self) -> None:
         while True:
             gevent.sleep(EVERY_S)
+            moment = now()
             recent = self._take()
+            if self._live:
+                self._append(self._live, recent, moment)
             line = json.dumps(self._line(recent)) + "\n"
             if select.select([], [sys.stdout], [], 0)[1]:
                 os.write(sys.stdout.fileno(), line.encode())
@@ -55,6 +68,19 @@ class Progress:
         if self._shown_by is not None:
             self._fire(self._shown_by, recent)
         return recent
+
+    def _append(self, live: IO[bytes], recent: list[int], moment: int) -> None:
+        engine, rows = self._engine, self._engine.rows
+        first, stride, due_ns = engine.aim.first, engine.aim.stride, engine.due_ns
+        for begun in range(0, len(recent), WRITTEN_AT_ONCE):
+            pairs = array("q")
+            for i in recent[begun:begun + WRITTEN_AT_ONCE]:
+                good = rows.error[i] == OK and 200 <= rows.status[i] < 300
+                pairs.append(first + i * stride)
+                pairs.append(max(rows.done_ns[i] - due_ns[i], 0) if good else FAILED)
+            live.write(pairs.tobytes())
+            gevent.sleep(0)
+        live.write(array("q", (COMPLETE, moment - self._t0_ns)).tobytes())
 
     def _line(self, recent: list[int]) -> dict[str, Any]:
         engine, rows = self._engine, self._engine.rows

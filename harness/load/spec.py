@@ -15,7 +15,8 @@ class LoadSpec:
 
     The stages are resolved (absolute rates). `payloads` is the prefix of `<prefix>.bin` (bodies end to end) and
     `<prefix>.offsets.npy` (int64[pool+1]); request seq sends body seq mod pool. `answers_every`: keep the answer's
-    body of every request whose seq is a multiple of it (0: none). `out` is the prefix of the files it writes.
+    body of every request whose seq is a multiple of it (0: none). `out` is the prefix of the files it writes; with
+    `live`, ended requests are appended to `<out>.live` meanwhile.
     """
 
     host: str
@@ -35,6 +36,7 @@ class LoadSpec:
     realtime: bool
     out: str
     web_port: int | None = None
+    live: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from harness.catalog.workload import Workload
 class Attempt:
     """What to run: every knob and rate is resolved. `load` is the multiple of the scenario's own rates; `seed` feeds
     the schedule and the payloads and is the same for every setup of one repetition; `block` and `order` say where in
-    the plan's interleaving it stands."""
+    the plan's interleaving it stands. `until` is "verdict" for a run that ends once its promises are judged, "" for one
+    that goes to its end."""
 
     plan: str
     baseline: str
@@ -24,3 +25,4 @@ class Attempt:
     block: int = 0
     order: int = 0
     seed: int = 0
+    until: str = ""

@@ -1,21 +1,26 @@
 """Where runs are made and with what: the same for every run of a race."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.catalog.discover import Catalog, cache_folder
 from harness.run.cores import Cores, split
 from harness.run.machine import Machine, this_machine
 from harness.run.provenance import git_state, harness_hash
 
+if TYPE_CHECKING:
+    from harness.plan.attempt import Attempt
+    from harness.run.live_rows import Sitting
+
 
 @dataclass(frozen=True)
 class Bench:
     """`results` is the root of all machines' results. `judged_per_run` is about how many answers of a run are judged.
     `realtime` asks for real-time priority for the generators, which they use where the kernel allows it. `web_port`
-    opens Locust's own page there."""
+    opens Locust's own page there. `judge` says who looks at an attempt's rows while it runs, and may stop it."""
 
     results: Path
     cache: Path
@@ -26,6 +31,7 @@ class Bench:
     judged_per_run: int = 200
     realtime: bool = True
     web_port: int | None = None
+    judge: "Callable[[Attempt], Sitting | None]" = lambda _attempt: None
 
     @property
     def folder(self) -> Path:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from harness.errors import TailraceError
 from harness.load.merge import merge_parts, read_answers
 from harness.load.payloads import payload_bytes, write_wrapped
+from harness.load.spec import LoadSpec
 from harness.plan.attempt import Attempt
 from harness.record.read import StoredRun
 from harness.record.requests import Rows
@@ -25,6 +26,7 @@ from harness.run.fidelity import differences
 from harness.run.generators import Generators
 from harness.run.generators import Progress as Progress  # noqa: PLC0414 -- watchers import it from here
 from harness.run.launch import Place, scratch_folder, server_command
+from harness.run.live_rows import LiveRows
 from harness.run.machine import lacking
 from harness.run.overload import Overload
 from harness.run.probes import INTERVAL_S, Probes
@@ -163,7 +165,10 @@ def _serve_under_load(run: Run, specs: list[Spec], scratch: Path) -> None:
                 facts["start_s"] = round(first - started, 3)
                 facts["golden"] = len(run.agent.golden())
                 generators.await_ready()
-                _load(run, server, generators, scratch)
+                sitting = run.bench.judge(attempt)
+                live = LiveRows(attempt, [spec for spec in specs if isinstance(spec, LoadSpec)], sitting) \
+                    if sitting else None
+                _load(run, server, generators, scratch, live)
             run.outcome.metrics = _scrape(port, int(command.env["METRICS_PORT"]))
             if run.outcome.status == "ok" and "stopped" not in facts:
                 facts["repeats"] = repeats(port, attempt.setup.predict, run.agent, attempt.seed,
@@ -172,7 +177,7 @@ def _serve_under_load(run: Run, specs: list[Spec], scratch: Path) -> None:
             _note_end(run, server.stop())
 
 
-def _load(run: Run, server: Server, generators: Generators, scratch: Path) -> None:
+def _load(run: Run, server: Server, generators: Generators, scratch: Path, live: LiveRows | None) -> None:
     scenario, outcome, log = run.attempt.scenario, run.outcome, run.writer.server_log
     with Probes(server.warden_pid, generators.pids, run.bench.cores, scratch) as probes:
         t0_ns = generators.go(scenario.warmup_s)
@@ -185,10 +190,20 @@ def _load(run: Run, server: Server, generators: Generators, scratch: Path) -> No
             seconds = (time.monotonic_ns() - t0_ns) / 1e9
             return f"the server {ended_how(server.exit_code)} {seconds:.1f} s into the load"
 
+        overload = Overload(scenario)
+
+        def enough(seen: Progress) -> str:
+            return (live.look() if live else "") or overload.stop_now(seen)
+
+        def progress(seen: Progress) -> None:
+            run.progress(replace(seen, judged=live.said if live else ""))
+
         until_s = t0_ns / 1e9 + scenario.duration_s + scenario.timeout_s + _ENDING_S
         try:
-            why = generators.follow(until_s, broken, run.progress, Overload(scenario).stop_now)
-            if generators.stopped:
+            why = generators.follow(until_s, broken, progress, enough)
+            if live:
+                _note_until(run, live)
+            if generators.stopped and not (live and live.why):
                 outcome.facts["stopped"] = dict(zip(("at_s", "why"), generators.stopped, strict=True))
                 outcome.reason = generators.stopped[1]
             if why:
@@ -201,6 +216,17 @@ def _load(run: Run, server: Server, generators: Generators, scratch: Path) -> No
         finally:
             outcome.facts["generators"] = [generators.ends[name] for name in sorted(generators.ends)]
             outcome.probes = probes.finish(t0_ns)
+
+
+def _note_until(run: Run, live: LiveRows) -> None:
+    """Keeps when and why the load was stopped because of what was seen, or that it was not."""
+    until: dict[str, Any] = {"asked": run.attempt.until, "cap_s": run.attempt.scenario.duration_s, "why": live.why}
+    if live.why:
+        until["at_s"] = live.cut_s
+        run.outcome.reason = f"stopped after {live.cut_s:.1f} s, for the verdict stood: {live.why}"
+    elif run.attempt.until:
+        run.outcome.reason = f"no verdict within {run.attempt.scenario.duration_s:g} s: {live.said}"
+    run.outcome.facts["until"] = until
 
 
 def _collect(run: Run, specs: list[Spec], payloads: Path, pool: int) -> None:

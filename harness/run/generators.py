@@ -26,7 +26,8 @@ _ROOT = Path(harness.__file__).parents[1]
 @dataclass(frozen=True)
 class Progress:
     """The generators' latest word, summed. `t_s` counts from the first counted due time, so warm-up is negative;
-    `p50_ms` and `p99_ms` are those of the slowest generator (NaN before any answer)."""
+    `p50_ms` and `p99_ms` are those of the slowest generator (NaN before any answer). `judged` is what is
+    known of the promises so far, where somebody looks."""
 
     t_s: float
     sent: int
@@ -34,6 +35,7 @@ class Progress:
     errors: int
     p50_ms: float
     p99_ms: float
+    judged: str = ""
 
 
 class Generators:

@@ -13,6 +13,8 @@ from harness.run.exchange import HOST
 
 Spec = LoadSpec | UserSpec
 
+SURE_S = 20.0
+
 
 def expected_requests(scenario: Scenario) -> int | None:
     """About how many requests the scenario sends, warm-up included; None for a closed loop."""
@@ -33,7 +35,10 @@ def load_specs(attempt: Attempt, bench: Bench, content_type: str, payloads: Path
         return [UserSpec(locustfile=scenario.locustfile, host="", users=stage.users or 1, spawn_rate=stage.users or 1,
                          duration_s=stage.duration_s, out=str(scratch / "part0"), cpu=cpus[0])]
     expected = expected_requests(scenario)
-    every = 1 if expected is None else max(1, expected // bench.judged_per_run)
+    sampled = expected
+    if attempt.until and expected is not None:  # it may end long before its cap
+        sampled = min(expected, round(expected * SURE_S / scenario.duration_s))
+    every = 1 if sampled is None else max(1, sampled // bench.judged_per_run)
     codec = attempt.setup.codec
     if codec.transport == "grpc":
         raise TailraceError(f"setup {attempt.setup.name}: load over gRPC is not possible yet",
@@ -48,7 +53,7 @@ def load_specs(attempt: Attempt, bench: Bench, content_type: str, payloads: Path
         payloads=str(payloads), timeout_s=scenario.timeout_s,
         answers_every=every | 1,  # odd, so that it shares no factor with a pool of 2^n payloads
         worker=worker, workers=len(cpus), cpu=cpu, realtime=bench.realtime, out=str(scratch / f"part{worker}"),
-        web_port=bench.web_port if worker == 0 else None,
+        web_port=bench.web_port if worker == 0 else None, live=bench.judge(attempt) is not None,
     ) for worker, cpu in enumerate(cpus)]
 
 
