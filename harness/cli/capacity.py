@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.analyse.checks import checks_of
 from harness.analyse.frames import read_view
+from harness.analyse.model import Interval
 from harness.analyse.words import bounded, plain
 from harness.catalog.discover import Catalog, find_catalog
 from harness.catalog.scenario import Scenario
@@ -29,6 +30,9 @@ from harness.run.race import racing
 
 PATIENCE_S = 30.0
 PER_LOAD_CPU = 10_000.0
+DECISIVE = 0.05
+DELAYS = ("lag", "receive_lag")
+LIMITS = ("generator_cpu", "rate", "completeness")
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,13 @@ def capacity(asked: Asked, results: Path, as_json: bool) -> int:
     bench = this_bench(catalog, results)
     first = first_attempt(catalog, bench, asked, slo)
     promises = tuple(parse_promise(metric, bound) for metric, bound in slo.items())
+    limit_ms = min((each.limit / 1e6 for each in promises if each.metric == "latency"), default=1e3)
     hint = structure_of(first.knobs, first.setup.model_dump(mode="json"), len(bench.cores.server))
     console = screen(stderr=as_json)
     settings = Settings(seed=asked.seed, longest_s=asked.longest_s, most_rate=PER_LOAD_CPU * len(bench.cores.load))
     with LiveView(console, settings.probes, f"capacity of {asked.setup} on {asked.workload}") as view, \
             racing(bench, view) as run:
-        found = search(lambda probe: believed(run(probing(first, probe), None)), promises, hint,
+        found = search(lambda probe: believed(run(probing(first, probe), None), limit_ms), promises, hint,
                        clients_of(first.scenario), settings)
     kept = recorded(bench, first, slo, found)
     if math.isfinite(found.rate.value):
@@ -68,10 +73,10 @@ def capacity(asked: Asked, results: Path, as_json: bool) -> int:
 
         asked.chart.write_text(curve(found, promises, f"{asked.setup} on {asked.workload}").svg, encoding="utf-8")
     if as_json:
-        dump({**asdict(kept), "why": found.why, "probes": [row(each, promises) for each in found.sent]})
+        dump({**asdict(kept), "why": found.why, "probes": [row(each) for each in found.sent]})
     else:
         console.print(grid("Probes", ["probe", "offered/s", "requests", "p50 ms", "p99 ms", "unanswered", "verdict"],
-                           [list(row(each, promises).values()) for each in found.sent]))
+                           [list(row(each).values()) for each in found.sent]))
         console.print(sentence(kept, found), markup=False, highlight=False)
     if math.isfinite(found.rate.value):
         return Exit.OK
@@ -102,14 +107,22 @@ def probing(first: Attempt, probe: Probe) -> Attempt:
     return replace(first, scenario=scenario, load=round(probe.rate, 1), seed=probe.seed)
 
 
-def believed(run: StoredRun) -> Result:
-    """What the probe's rows say, unless the generator, the host or the harness spoiled them."""
+def believed(run: StoredRun, limit_ms: float = math.inf) -> Result:
+    """What the probe's rows say, unless the generator, the host or the harness spoiled them.
+
+    A delay of sending or reading below a twentieth of the promise's limit decides nothing. The generator was the limit
+    where its CPU, or the rate it sent at, says so; else the probe was disturbed, and its evidence is left out.
+    """
     if not run.has_rows:
         raise TailraceError(f"{run.folder.name}: no requests were recorded ({run.meta.reason})",
                             "look at its server.log")
     accused = [check for check in checks_of(read_view(run))
-               if check.severity == "invalid" and check.blames in ("generator", "harness")]
-    return Result(seen(run), accused[0].message if accused else "", accused[0].blames if accused else "")
+               if check.severity == "invalid" and check.blames in ("generator", "host", "harness")
+               and not (check.code in DELAYS and check.figures.get("p99_ms", math.inf) <= DECISIVE * limit_ms)]
+    if not accused:
+        return Result(seen(run))
+    limited = next((check for check in accused if check.code in LIMITS), None)
+    return Result(seen(run), (limited or accused[0]).message, "generator" if limited else "host")
 
 
 def recorded(bench: Bench, first: Attempt, slo: dict[str, str], found: Found) -> Capacity:
@@ -121,9 +134,8 @@ def recorded(bench: Bench, first: Attempt, slo: dict[str, str], found: Found) ->
         found.last_passed, found.first_failed, len(bench.cores.server), dict(first.knobs))
 
 
-def row(each: Sent, promises: object) -> dict[str, str]:
+def row(each: Sent) -> dict[str, str]:
     """A probe as a line of the table."""
-    del promises
     run = each.result.seen
     latency = run.latency_s[run.counted]
     p50, p99 = quantiles_s(latency, (0.5, 0.99)) if len(latency) else (math.nan, math.nan)
@@ -148,6 +160,4 @@ def sentence(kept: Capacity, found: Found) -> str:
 
 def bounded_rate(kept: Capacity) -> str:
     """`312 (305 to 319)`."""
-    from harness.analyse.model import Interval  # noqa: PLC0415
-
     return bounded(Interval(kept.rate.value, kept.rate.low, kept.rate.high))

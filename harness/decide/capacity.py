@@ -174,7 +174,7 @@ def _calibrate(under: _Search) -> str:
     """Sends the light probe and a burst that saturates; "" or why that cannot be."""
     light = under.send("light", under.settings.start_rate, under.settings.light)
     answered = light.result.seen.latency_s[np.isfinite(light.result.seen.latency_s)]
-    if light.result.refused or not len(answered):
+    if under.blamed() or not len(answered):
         return light.result.refused or "no request of the lightest load was answered"
     workers = under.hint.workers * under.hint.replicas
     rate = max(2.5 * workers * (2.0 if under.hint.max_batch > 1 else 1.0) / float(np.median(answered)),
@@ -183,11 +183,11 @@ def _calibrate(under: _Search) -> str:
         rate = min(rate, under.settings.most_rate)
         burst = under.send("burst", rate, min(under.settings.burst, 3.0 * rate))
         if under.blamed():
-            return f"the load generator was the limit at {rate:.0f} requests/s"
+            return burst.result.refused
         if burst.result.seen.saturated or rate >= under.settings.most_rate:
             break
         rate *= 4
-    return ""
+    return "" if under.runs() else f"every probe was disturbed ({light.result.refused})"
 
 
 def _model(under: _Search) -> tuple[Twin, Boundary]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -18,8 +18,8 @@ CLOSER = 6
 CLIFF = 3.0
 CLIFF_STEP = 1.05
 SLOWEST, FASTEST = 0.75, 1.3
-HALVINGS = 8
-REPLAYS = 3
+HALVINGS = 7
+REPLAYS = 2
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,3 @@ def _longer(twin: Twin, run: Seen, quantiles: Sequence[float], seen: Floats) -> 
                      for seed in range(REPLAYS)])
     logs = np.log(np.minimum(said[:, fine], 1e6) / seen[fine])
     return bool(np.mean(logs) > 0)
-
-
-def with_boundary(found: Boundary, rate: float) -> Boundary:
-    """The same boundary at another load."""
-    return replace(found, rate=rate)

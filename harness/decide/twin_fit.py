@@ -21,6 +21,7 @@ SATURATED = 0.93
 ENOUGH = 20
 MOST_DRAWS = 20_000
 FACTORS = np.array([0.88, 0.92, 0.95, 0.975, 1.0, 1.025, 1.05, 1.08, 1.12])
+RELUCTANCE = 0.5  # what a factor off 1 must explain, against the chance in a tail
 BALANCERS: tuple[Balancer, ...] = ("shared", "connections", "least", "random")
 
 
@@ -84,7 +85,7 @@ def fitted(runs: Sequence[Seen], hint: Structure, clients: Clients, seed: int = 
     for balancer in BALANCERS if hint.balancer == "connections" else (hint.balancer,):
         for factor in FACTORS if any(_steady(run) for run in runs) else FACTORS[FACTORS == 1]:
             twin = _slower(Twin(spread(hint, balancer), service, clients), float(factor))
-            miss = distance(twin, runs, seed)
+            miss = distance(twin, runs, seed) + RELUCTANCE * abs(math.log(factor))
             if miss < least:
                 best, least = twin, miss
     assert best is not None
@@ -180,19 +181,17 @@ def _law(size: NDArray[np.int64], busy: NDArray[np.int64], seconds: Floats, max_
 def _curve(size: NDArray[np.int64], seconds: Floats, largest: int) -> Floats:
     """Mean seconds of each batch size up to the largest: the means where there are enough batches, else the line
     a + b·n through all, never less for more."""
-    weights = 1 / np.maximum(seconds, 1e-9)
-    if largest == 1 or len(np.unique(size)) == 1:
-        line = np.full(largest + 1, float(seconds.mean()))
-        return line * np.arange(largest + 1) / size.max() if largest > 1 else line
-    b, a = np.polyfit(size, seconds, 1, w=weights)
-    a, b = (float(a), float(b)) if a > 0 and b > 0 else (0.0, float(np.average(seconds / size, weights=size)))
+    sizes, counts = np.unique(size, return_counts=True)
+    means = np.array([float(seconds[size == n].mean()) for n in sizes])
+    if len(sizes) == 1:
+        return means[0] * np.arange(largest + 1) / sizes[0] if largest > 1 else np.full(2, means[0])
+    # Each size weighs by how well its mean is known, and none by more than a well-known one.
+    weights = np.sqrt(np.minimum(counts, ENOUGH)) / means
+    b, a = np.polyfit(sizes, means, 1, w=weights)
+    a, b = (float(a), float(b)) if a > 0 and b > 0 else (0.0, float(np.average(means / sizes, weights=weights)))
     curve = a + b * np.arange(largest + 1, dtype=np.float64)
-    for n in range(1, largest + 1):
-        here = size == n
-        count = int(here.sum())
-        if count:
-            trust = count / (count + ENOUGH)
-            curve[n] = trust * float(seconds[here].mean()) + (1 - trust) * curve[n]
+    trust = counts / (counts + ENOUGH)
+    curve[sizes] = trust * means + (1 - trust) * curve[sizes]
     return np.asarray(np.maximum.accumulate(curve))
 
 

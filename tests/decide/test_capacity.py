@@ -1,0 +1,63 @@
+"""A capacity search against a simulated server whose boundary is known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from harness.catalog.slo import parse_promise
+from harness.decide.capacity import Probe, Result, Settings, search
+from harness.decide.twin import Clients, Service, Structure, Twin, play, poisson_s
+from harness.decide.twin_fit import Seen
+from harness.errors import TailraceError
+
+SERVICE_S, LIMIT_S = 0.005, 0.05
+NOISE = np.random.default_rng(3).standard_exponential((2, 50_000))
+SERVER = Twin(Structure(), Service(np.array([0.0, SERVICE_S]), np.ones(2), NOISE / NOISE.mean(axis=1, keepdims=True),
+                                   np.zeros(1)), Clients(timeout_s=30.0))
+TRUTH = 1 / SERVICE_S + math.log(0.01) / LIMIT_S
+PROMISE = (parse_promise("p(99)", "< 50ms"),)
+
+
+def asked(probe: Probe) -> Result:
+    due = poisson_s(probe.rate, int(probe.requests * 1.2) + 50, probe.seed + 30)
+    due = due[due < probe.duration_s]
+    seen = play(SERVER, due, probe.seed + 60)
+    return Result(Seen(f"run-{probe.seed}", len(due) / probe.duration_s, due, seen.latency_s,
+                       np.ones(len(due), dtype=bool), seen.batch, seen.served_s, seen.served_s + seen.queue_s))
+
+
+def test_an_exponential_server_is_known_to_within_a_few_percent() -> None:
+    """M/M/1: p99 = ln(100) / (µ − λ), so the promise ends at µ − ln(100) / limit."""
+    found = search(asked, PROMISE, Structure(), Clients(timeout_s=30.0),
+                   Settings(plan=((0.84, 12_000), (0.98, 12_000))))
+    assert found.rate.value == pytest.approx(TRUTH, rel=0.05)
+    assert found.rate.low < found.rate.value < found.rate.high
+    assert len(found.sent) <= 6
+    assert found.requests <= 50_000
+    assert (found.binding, found.shape) == ("latency", "smooth")
+    assert not found.last_passed > 1.02 * TRUTH
+    assert not found.first_failed < 0.98 * TRUTH
+
+
+def test_a_generator_at_its_limit_is_refused() -> None:
+    def limited(probe: Probe) -> Result:
+        result = asked(probe)
+        return result if probe.rate < 100 else Result(result.seen, "requests went out late", "generator")
+
+    found = search(limited, PROMISE, Structure(), Clients(timeout_s=30.0))
+    assert found.binding == "generator"
+    assert math.isnan(found.rate.value)
+    assert "generator" in found.why
+
+
+def test_a_promise_broken_at_every_load_has_no_capacity() -> None:
+    found = search(asked, (parse_promise("p(99)", "< 6ms"),), Structure(), Clients(timeout_s=30.0),
+                   Settings(plan=((0.9, 1_000),)))
+    assert math.isnan(found.rate.value)
+    assert "every load" in found.why
+
+
+def test_goodput_cannot_be_searched_for() -> None:
+    with pytest.raises(TailraceError, match="latency or errors"):
+        search(asked, (parse_promise("goodput", "> 100"),), Structure(), Clients())
