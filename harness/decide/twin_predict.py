@@ -117,6 +117,6 @@ def why_not(known: Fitted, twin: Twin, seen: Played, rate: float) -> str:
         (share > SLACK * fit.rate_high and seen.busy > SLACK * fit.busy_high,
          f"{share:.0f} requests/s for each machine is beyond {fitted_on}"),
         (share < fit.rate_low / 2, f"{share:.3g} requests/s for each machine is below {fitted_on}"),
-        (largest > fit.largest_batch,
+        (largest > 1 + 1.25 * fit.largest_batch,
          f"batches of {largest} would form, and none above {fit.largest_batch} was measured"))
     return next((reason for holds, reason in reasons if holds), "")
