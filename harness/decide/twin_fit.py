@@ -19,6 +19,7 @@ QUANTILES = (0.5, 0.9, 0.95, 0.99)
 WEIGHTS = np.array([1.0, 1.0, 1.0, 2.0])
 SATURATED = 0.93
 ENOUGH = 20
+QUICKEST = 0.05  # of requests that all met others: those that waited least
 MOST_DRAWS = 20_000
 FACTORS = np.array([0.88, 0.92, 0.95, 0.975, 1.0, 1.025, 1.05, 1.08, 1.12])
 RELUCTANCE = 0.5  # what a factor off 1 must explain, against the chance in a tail
@@ -207,15 +208,15 @@ def _gap_s(runs: Sequence[Seen], curve: Floats, stretch: Floats, workers: int) -
 
 
 def lonely_overhead_s(runs: Sequence[Seen]) -> Floats:
-    """What a request's way there and back took beyond what the setup tells, over requests that met nobody else; the
-    lightest run that has enough of them."""
+    """What a request's way there and back took beyond what the setup tells, over requests that met nobody else, in
+    the lightest run that tells; over its quickest where all met others."""
     for run in runs:
         known = np.isfinite(run.latency_s) & np.isfinite(run.inside_s) & run.counted
         if known.sum() >= ENOUGH:
             alone = known & lonely(run)
             chosen = alone if alone.sum() >= ENOUGH else known
             rest = np.maximum(run.latency_s[chosen] - run.inside_s[chosen], 0.0)
-            return rest if alone.sum() >= ENOUGH else rest[rest <= np.quantile(rest, 0.5)]
+            return rest if alone.sum() >= ENOUGH else rest[rest <= np.quantile(rest, QUICKEST)]
     return np.zeros(1)
 
 
