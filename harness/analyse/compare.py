@@ -51,14 +51,28 @@ def compare(pairs: Sequence[tuple[Cell, Cell]], force: bool = False) -> tuple[Co
 def holm(found: Sequence[Comparison]) -> tuple[Comparison, ...]:
     """The comparisons with p-values that keep the chance of any false claim among all of them at 5 % (Holm 1979).
 
-    `told` follows from them. A comparison without a p-value takes no part.
+    `told` follows from them, and for what is not told, the difference that would have been: at the level that Holm's
+    procedure leaves to it. A comparison without a p-value takes no part.
     """
     order = sorted((i for i, each in enumerate(found) if math.isfinite(each.p_value)), key=lambda i: found[i].p_value)
     corrected, floor = list(found), 0.0
     for place, index in enumerate(order):
         floor = max(floor, min(1.0, found[index].p_value * (len(order) - place)))
-        corrected[index] = replace(found[index], p_value=floor, told=floor < ALPHA)
+        corrected[index] = replace(found[index], p_value=floor, told=floor < ALPHA, family=len(order))
+    left = sum(not corrected[index].told for index in order)
+    for index in order:
+        if not corrected[index].told:
+            corrected[index] = replace(corrected[index], detectable=_detectable(found[index], left))
     return tuple(corrected)
+
+
+def _detectable(one: Comparison, left: int) -> float:
+    """The smallest ratio that would have been told, with 80 % power, as one of `left` comparisons."""
+    if one.pairs < 2 or not math.isfinite(one.detectable):
+        return one.detectable
+    power = float(special.stdtrit(one.pairs - 1, POWER))
+    alone, among = (student(1 - ALPHA / count, one.pairs - 1) + power for count in (1, left))
+    return float(one.detectable ** (among / alone))
 
 
 def paired(log_ratios: Sequence[float]) -> tuple[Interval, float, float]:

@@ -140,8 +140,8 @@ class Cell:
 class Comparison:
     """A cell against the baseline's cell of the same workload, scenario and load: ratio of `metric` (cell ÷ baseline),
     paired by repetition; `metric` is p50, p99 or goodput. `told` is False where nothing can be told: print `~` and the
-    smallest ratio that could have been seen (`detectable`). `p_value` is corrected for the other comparisons; `note`
-    says why there is no ratio where there is none."""
+    smallest ratio that could have been seen (`detectable`). `p_value` is corrected for the `family` of comparisons made
+    together, and so is `detectable`; `note` says why there is no ratio where there is none."""
 
     setup: str
     baseline: str
@@ -155,6 +155,7 @@ class Comparison:
     detectable: float
     pairs: int
     note: str = ""
+    family: int = 1
 
 
 @dataclass(frozen=True)

@@ -84,8 +84,11 @@ def _repetitions(cells: Sequence[Cell]) -> str:
 
 
 def _compared(each: Comparison) -> str:
-    if not each.told:
+    if not each.told and not math.isfinite(each.detectable):
         return ""
+    if not each.told:
+        return (f"no difference in p99 can be told between {each.setup} and {each.baseline}, though one of "
+                f"{plain(each.detectable)} times would have been")
     ratio = f"{plain(each.ratio.value)} times {each.baseline}'s"
     return f"{each.setup}'s p99 is {ratio} ({plain(each.ratio.low)} to {plain(each.ratio.high)})"
 

@@ -50,6 +50,9 @@ def ranking(match: Match) -> str:
     names = listed([name, *(clean(cell.setup) for cell in tied)])
     last = milliseconds(p99(tied[-1]).value)
     span = lead if last == lead else f"{lead} to {last}"
+    seen = [match.detectable(cell, best) for cell in tied]
+    if all(math.isfinite(least) for least in seen):
+        span += f"; a ratio of {times(max(seen))} would have shown"
     if not slower:
         return f"~ Inconclusive: {names} cannot be told apart at p99 ({span})."
     return f"{names} cannot be told apart at p99 (~, {span}); against {name}, {behind}."

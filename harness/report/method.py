@@ -52,9 +52,10 @@ def _figures(metas: Sequence[RunMeta]) -> str:
         "Latency counts from the moment a request was due, not from when it was sent, so that waiting is never hidden; "
         "a failed request has infinite latency.",
         _fairness(metas),
-        "A quantile is taken over the requests of all valid repetitions together; its interval comes from leaving each "
-        "repetition out in turn (jackknife). Two setups are compared by pairs of repetitions, and a difference is "
-        "claimed only where its p-value, corrected for the number of comparisons, is below 5 %.",
+        "A quantile is taken over the requests of all valid repetitions together; its interval holds the limits whose "
+        "share of slower requests is not unlike the quantile's, by a jackknife over repetitions, and is left out where "
+        "they are worth too few independent requests. Two setups are compared by pairs of repetitions, and a "
+        "difference is claimed only where its p-value, corrected for the number of comparisons (Holm), is below 5 %.",
         "Warm-up was recorded and is not counted." if warmed else "", cores)
     return _list(line for line in lines if line)
 

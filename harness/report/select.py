@@ -33,6 +33,11 @@ class Match:
         """The cells whose measurement is valid and whose p99 exists, fastest first."""
         return trusted(self.cells)
 
+    def detectable(self, cell: Cell, fastest: Cell) -> float:
+        """The smallest ratio of the two p99s that would have been told; NaN where they were not compared."""
+        names = {cell.setup, fastest.setup}
+        return next((each.detectable for each in self.p99s if {each.setup, each.baseline} == names), math.nan)
+
     def ratio(self, cell: Cell, fastest: Cell) -> Interval | None:
         """How many times the fastest one's p99 the cell's is, paired by repetition; None where it cannot be told that
         they differ. A p99 that is infinite in every repetition is ∞ times any bounded one."""

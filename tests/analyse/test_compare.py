@@ -97,6 +97,18 @@ def test_a_setup_without_finite_p99_is_said_to_have_none() -> None:
     assert "zmq in 1 of 3" in found.note
 
 
+def test_what_would_have_been_told_is_told_at_the_corrected_level() -> None:
+    """With m left untold, the p-value needed is 5 % ÷ m: a shift of that size brings the p-value below it."""
+    noise = np.array([1.03, 0.98, 1.02, 0.99, 1.0])
+    pairs = [(made(f"s{i}", list(100 * noise)), made("base", [100.0] * 5)) for i in range(4)]
+    found = [each for each in compare(pairs) if each.metric == "p99"]
+    assert {each.family for each in found} == {12}
+    _, _, alone = paired(list(np.log(noise)))
+    assert found[0].detectable > alone
+    _, likelihood, _ = paired(list(np.log(noise * found[0].detectable)))
+    assert likelihood < 0.05 / 12
+
+
 def test_invalid_runs_are_left_out_of_pairs() -> None:
     spoilt = made("zmq", [50, 50, 50])
     bad = replace(spoilt.runs[1], checks=(Check("lag", "invalid", "late"),))
