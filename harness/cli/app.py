@@ -285,3 +285,15 @@ def decide(
     raise typer.Exit(decisions.decide(
         Question(workload, slo or [], demand, names(setup), fleet, results, price or [], instance or [], speed or [],
                  carries or [], price_list), Wishes(must, weights, worth, error), out, report, json))
+
+
+@app.command()
+def advise(
+    answers: Annotated[Path | None, typer.Argument(help="A TOML file of answers; none: you are asked.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the plan, its scenario and the demand.")] = Path("advice"),
+    json: Json = False,
+) -> None:
+    """Ask about your situation, explain batch, streaming, interactive and edge, and write the plan that settles it."""
+    from harness.cli import advise as advice
+
+    advice.advise(answers, out, json)
