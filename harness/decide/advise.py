@@ -121,7 +121,8 @@ def scenario_toml(answers: Answers, mode: Mode) -> str:
     if mode == "batch":
         return _lines('title = "As fast as answers come (closed loop)"',
                       'question = "How much does a machine get done?"', "seed = 7", "warmup_s = 1", "",
-                      "[[stage]]", 'arrivals = "closed"', "users = 32", "duration_s = 10", "", "[slo]", '"errors" = "< 0.1%"')
+                      "[[stage]]", 'arrivals = "closed"', "users = 32", "duration_s = 10", "", "[slo]",
+                      '"errors" = "< 0.1%"')
     limit = answers.latency_ms if mode in ("interactive", "edge") else 1e3 * answers.fresh_s
     rate = min(max(answers.peak_rate, QUIET), TRIED_RATE)
     seconds = min(max(10.0, math.ceil(400 / rate)), 120.0)
