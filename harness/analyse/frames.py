@@ -192,13 +192,18 @@ def read_view(run: StoredRun) -> RunView:
 def view(meta: RunMeta, columns: Columns) -> RunView:
     """The run that `meta` and its columns tell. Raises TailraceError when its scenario cannot be read."""
     scenario = validate(Scenario, dict(meta.scenario_resolved), f"run {meta.run_id}: scenario_resolved")
-    stopped_s = next((said["at_s"] for name in ("stopped", "until") if "at_s" in (said := meta.facts.get(name) or {})),
-                     None)
-    if stopped_s is None or len(scenario.stage) > 1:
+    if math.isinf(stopped_s(meta)) or len(scenario.stage) > 1:
         return RunView(meta, scenario, counted(columns))
     [stage] = scenario.stage
-    shorter = stage.model_copy(update={"duration_s": min(stage.duration_s, float(stopped_s))})
+    shorter = stage.model_copy(update={"duration_s": min(stage.duration_s, stopped_s(meta))})
     return RunView(meta, scenario.model_copy(update={"stage": (shorter,)}), counted(columns, shorter.duration_s))
+
+
+def stopped_s(meta: RunMeta) -> float:
+    """Seconds after which what was due no longer counts: the run was stopped, for it asked for too much or its verdict
+    stood; infinite for one that went to its end."""
+    said = (meta.facts.get(name) or {} for name in ("stopped", "until"))
+    return min((float(each["at_s"]) for each in said if each.get("at_s") is not None), default=math.inf)
 
 
 def counted(columns: Columns, until_s: float = math.inf) -> Rows:

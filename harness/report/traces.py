@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.analyse.frames import NEEDED, Rows, counted
+from harness.analyse.frames import NEEDED, Rows, counted, stopped_s
 from harness.analyse.model import Cell
 from harness.record.read import StoredRun
 
@@ -77,13 +77,14 @@ def key(cell: Cell) -> Key:
 
 
 def run_grid(run: StoredRun) -> Counts:
-    """The grid of a run on disk, read some 500 000 rows at a time."""
-    return grid((counted(chunk) for chunk in run.chunks(*NEEDED)), duration_s(run))
+    """The grid of a run on disk, read some 500 000 rows at a time; of one that was stopped, of what counts."""
+    return grid((counted(chunk, stopped_s(run.meta)) for chunk in run.chunks(*NEEDED)), duration_s(run))
 
 
 def duration_s(run: StoredRun) -> float:
     """Seconds of counted load."""
-    return sum(float(stage["duration_s"]) for stage in run.meta.scenario_resolved["stage"])
+    asked_s = sum(float(stage["duration_s"]) for stage in run.meta.scenario_resolved["stage"])
+    return min(asked_s, stopped_s(run.meta))
 
 
 def trace_cell(cell: Cell, stored: Mapping[str, StoredRun], grids: Mapping[str, Counts]) -> Trace | None:
