@@ -20,7 +20,8 @@ ALLOWED = {
     "analyse": {"errors", "catalog", "record"},
     "decide": {"errors", "catalog", "record", "analyse"},
     "report": {"errors", "catalog", "record", "analyse", "decide"},
-    "cli": {"errors", "catalog", "plan", "record", "load", "run", "analyse", "decide", "report"},
+    "tune": {"errors", "catalog", "analyse"},
+    "cli": {"tune", "errors", "catalog", "plan", "record", "load", "run", "analyse", "decide", "report"},
 }
 
 

@@ -36,6 +36,7 @@ class Setup(Noun):
     whose code the setup imports. `limits` maps a workload (or a word like "batch") to why the engine cannot do it.
     `protocol` names a codec, or a knob in braces that does; `predict` and `ready` are the codec's usual routes unless
     given. `displaces` names packages of the workload's lock in whose stead the setup's own lock is followed.
+    `tune` maps knobs to the values worth searching (`tailrace tune`).
     """
 
     name: str
@@ -57,6 +58,7 @@ class Setup(Noun):
     limits: dict[str, str] = Field(default_factory=dict)
     needs: Needs = Needs()
     mlops: dict[str, bool | str] = Field(default_factory=dict)
+    tune: dict[str, tuple[Knob, ...]] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -71,6 +73,14 @@ class Setup(Noun):
         spoken = str(_spoken(self.protocol, self.knobs))
         if spoken not in CODECS:
             raise ValueError(f"the protocol '{spoken}' is not known; {nearest(spoken, list(CODECS))}")
+        return self
+
+    @model_validator(mode="after")
+    def _tuned_knobs(self) -> Self:
+        stranger = sorted(set(self.tune) - set(self.knobs))
+        if stranger:
+            hint = nearest(stranger[0], list(self.knobs))
+            raise ValueError(f"[tune] names '{stranger[0]}', which is no knob; {hint}")
         return self
 
     @field_validator("ready", "predict")

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.knobs import tune
+
 # ruff: noqa: PLC0415
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -67,6 +69,7 @@ def run(
     slo: Annotated[Names, typer.Option(help="Promise this instead, as in k6: 'p(95)<200', 'rate<0.01'.")] = None,
     results: Results = Path("results"),
     resume: Annotated[bool, typer.Option("--resume", help="Measure only what is missing.")] = False,
+    tuned: Annotated[bool, typer.Option("--tuned", help="Race with the profiles that `tailrace tune` kept.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the runs and stop.")] = False,
     until: Annotated[str | None, typer.Option(help="`verdict`: end a run as soon as its promises are judged.")] = None,
     until_cap: Annotated[float, typer.Option(help="Seconds after which it ends without.", min=1, max=3600)] = 600.0,
@@ -84,7 +87,7 @@ def run(
     asked = race.Asked(plan, names(setup), names(workload), scenario, load or [], parse_knobs(knob),
                        repetitions, duration, baseline, slo or [], locustfile, users)
     raise typer.Exit(race.race(asked, results, race.How(resume, dry_run, gate, web, price or [], json,
-                                                            until, until_cap)))
+                                                            until, until_cap, tuned)))
 
 
 @app.command()
@@ -297,3 +300,6 @@ def advise(
     from harness.cli import advise as advice
 
     advice.advise(answers, out, json)
+
+
+app.command()(tune)

@@ -15,6 +15,7 @@ from harness.cli.ask import asked_plan, named_plan, promised, with_locustfile
 from harness.cli.findings import gate_code, plan_words
 from harness.cli.live import LiveView, name
 from harness.cli.show import screen
+from harness.cli.tune import with_profiles
 from harness.cli.until import sitting, until
 from harness.errors import Exit, TailraceError
 from harness.plan.expand import Key, expand, missing
@@ -59,6 +60,7 @@ class How:
     json: bool
     until: str | None = None
     until_cap_s: float = 600.0
+    tuned: bool = False
 
 
 def race(asked: Asked, results: Path, how: How) -> int:
@@ -66,13 +68,15 @@ def race(asked: Asked, results: Path, how: How) -> int:
     catalog = find_catalog()
     plan = _plan(catalog, asked)
     bench = this_bench(catalog, results, how.web_port)
+    console = screen(stderr=how.json)
+    if how.tuned:
+        plan = with_profiles(plan, catalog, bench, lambda line: console.print(line, markup=False, highlight=False))
     attempts = expand(plan, catalog, len(bench.cores.server))
     if asked.locustfile:
         attempts = with_locustfile(attempts, asked.locustfile, asked.users, asked.duration_s or USERS_S)
     attempts = until(how.until, how.until_cap_s, attempts)
     bench = replace(bench, judge=sitting)
     left = missing(attempts, _done(bench.folder), content) if how.resume else attempts
-    console = screen(stderr=how.json)
     if how.dry_run:
         for attempt in left:
             console.print(f"{attempt.order + 1:4} {name(attempt)}", markup=False, highlight=False)

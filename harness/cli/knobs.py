@@ -1,0 +1,29 @@
+"""The command about knobs, apart from the others for their number alone; see app.py."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# ruff: noqa: PLC0415
+
+Names = list[str] | None
+
+
+def tune(
+    setup: Annotated[str, typer.Argument(help="The setup whose knobs are searched.")],
+    workload: Annotated[str, typer.Option(help="What it serves.")],
+    slo: Annotated[Names, typer.Option(help="A clause of the promise, for example 'p(99)<100ms'; repeatable.")] = None,
+    scenario: Annotated[str | None, typer.Option(help="Rate and promise (default WORKLOAD-steady).")] = None,
+    settings: Annotated[int, typer.Option(min=1, max=40, help="How many besides the default are tried.")] = 8,
+    seconds: Annotated[float, typer.Option(min=1, max=60, help="Seconds of load of each run.")] = 5.0,
+    fresh: Annotated[int, typer.Option(min=2, max=20, help="Pairs of runs that confirm the best.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of the draw and of the load.")] = 1,
+    results: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("results"),
+    json: Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")] = False,
+) -> None:
+    """Search a setup's knobs for the best goodput at a promise; `run --tuned` races what was found."""
+    from harness.cli import tune as tuning
+
+    raise typer.Exit(tuning.tune(tuning.Asked(setup, workload, scenario, slo or [], settings, seconds, fresh, seed),
+                                 results, json))

@@ -1,0 +1,154 @@
+"""`tailrace tune`: which knobs serve best on this machine, at a promise; kept as the setup's profile."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness.analyse.figures import figures
+from harness.analyse.frames import read_view
+from harness.catalog.discover import Catalog, find_catalog
+from harness.catalog.plan import Plan
+from harness.catalog.setup import Knob
+from harness.cli.ask import asked_plan, promised
+from harness.cli.live import LiveView
+from harness.cli.show import dump, screen
+from harness.errors import RunFailedError, UsageError
+from harness.plan.attempt import Attempt
+from harness.plan.expand import expand, resolve_knobs
+from harness.record.profiles import Profile, read_profile, write_profile
+from harness.record.read import StoredRun
+from harness.report.words import figure
+from harness.run.bench import Bench, this_bench
+from harness.run.provenance import nouns
+from harness.run.race import racing
+from harness.tune.ramp import MOST_STEPS, Scored, ramp, through_capacity
+from harness.tune.search import FRESH, Found, candidates, most_runs, search
+
+SETTINGS = 8
+RUNS_BELOW = "tuning"  # a search's runs are no results: they lie one level deeper, where no report looks
+_REPETITIONS = 64
+_CALIBRATION = 50      # repetitions from here on are the calibration's own
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to tune, for which promise, and how hard to try."""
+
+    setup: str
+    workload: str
+    scenario: str | None
+    slo: list[str]
+    settings: int = SETTINGS
+    seconds: float = 5.0
+    fresh: int = FRESH
+    seed: int = 1
+
+
+def tune(asked: Asked, results: Path, as_json: bool) -> int:
+    """Searches, stores the profile and says how much better it is. Returns the exit code; raises TailraceError."""
+    catalog = find_catalog()
+    bench = this_bench(catalog, results / RUNS_BELOW)
+    attempts = _attempts(catalog, asked, len(bench.cores.server))
+    setup = attempts[0].setup
+    if not setup.tune:
+        raise UsageError(f"setup {setup.name} declares no knobs to search",
+                         f"add a [tune] table to {setup.folder / 'setup.toml'}")
+    settings = candidates(_choices(attempts[0], len(bench.cores.server)), attempts[0].knobs, asked.settings, asked.seed)
+    console = screen(stderr=as_json)
+    most = MOST_STEPS + most_runs(len(settings), asked.fresh)
+    with LiveView(console, most, f"tuning {setup.name} on {asked.workload}") as view, racing(bench, view) as run:
+        found = _searched(asked, attempts, settings, run, view)
+    profile = _profile(attempts[0], found)
+    path = write_profile(results / bench.machine.id, profile)
+    if as_json:
+        table = {**asdict(profile), "why": found.why}
+        dump({name: None if isinstance(value, float) and math.isnan(value) else value for name, value in table.items()})
+    else:
+        console.print(_sentence(profile, found, attempts[0].knobs, path), markup=False, highlight=False)
+    return 0
+
+
+def with_profiles(plan: Plan, catalog: Catalog, bench: Bench, say: Callable[[str], None]) -> Plan:
+    """The plan with the tuned knobs of every setup that has a profile here that fits its code; knobs that the plan or
+    a flag gives stay. Says what is used and what no longer fits."""
+    races = []
+    for race in plan.race:
+        knobs = dict(race.knobs)
+        for name in race.setups:
+            profile = read_profile(bench.folder, name, race.workload)
+            if profile is None:
+                say(f"{name} on {race.workload}: no profile, so its defaults race")
+            elif not profile.fits(nouns(catalog.setup(name), catalog.workload(race.workload))):
+                say(f"{name} on {race.workload}: tuned with other code, so its defaults race; tune it again")
+            else:
+                knobs[name] = {**profile.knobs, **race.knobs.get(name, {})}
+        races.append(race.model_copy(update={"knobs": knobs}))
+    return plan.model_copy(update={"race": tuple(races)})
+
+
+def _attempts(catalog: Catalog, asked: Asked, cores: int) -> list[Attempt]:
+    """One attempt per repetition, each with the seed that all settings share in it."""
+    plan = asked_plan(catalog, [asked.setup], [asked.workload], asked.scenario, [], {}, slo=promised(asked.slo),
+                      repetitions=_REPETITIONS, seed=asked.seed)
+    return expand(plan.model_copy(update={"name": f"tune-{asked.setup}-{asked.workload}"}), catalog, cores)
+
+
+def _choices(attempt: Attempt, cores: int) -> dict[str, list[Knob]]:
+    """The declared values of every knob, "cores" as a number, and the default among them."""
+    resolved = {name: [resolve_knobs(attempt.setup, {name: value}, cores)[name] for value in values]
+                for name, values in attempt.setup.tune.items()}
+    return {name: list(dict.fromkeys([attempt.knobs[name], *values])) for name, values in resolved.items()}
+
+
+def _searched(asked: Asked, attempts: list[Attempt], settings: list[dict[str, Knob]],
+              run: Callable[[Attempt, Attempt | None], StoredRun], view: LiveView) -> Found:
+    def scored(knobs: dict[str, Knob], repetition: int, times: float) -> Scored:
+        attempt = attempts[repetition]
+        scenario = ramp(attempt.scenario, asked.seconds, times)
+        stored = run(replace(attempt, setup=attempt.setup.with_knobs(knobs), knobs=knobs, scenario=scenario,
+                             load=round(times, 3)), None)
+        return _score(stored)
+
+    tried = iter(range(_CALIBRATION, _REPETITIONS))
+    times = through_capacity(lambda multiple: _known(scored(settings[0], next(tried), multiple)))
+    view.say(f"the ramp goes to {figure(times * 2)} times the scenario's rate")
+    return search(settings, lambda knobs, repetition: scored(knobs, repetition, times).goodput, fresh=asked.fresh,
+                  say=view.say)
+
+
+def _score(stored: StoredRun) -> Scored:
+    """The run's goodput; nothing where it failed. Raises RunFailedError where it could not be tried."""
+    if stored.meta.status == "skipped":
+        raise RunFailedError(f"{stored.meta.setup}: {stored.meta.reason}", "tune it on a machine that has it")
+    if stored.meta.status != "ok" or not stored.has_rows:
+        return Scored(0.0, 0.0)
+    seen = figures(read_view(stored), stored.probes())
+    return Scored(seen.goodput, seen.goodput / seen.offered_rate if seen.offered_rate else 0.0)
+
+
+def _known(scored: Scored) -> Scored:
+    """Raises RunFailedError where the defaults themselves answered nothing well."""
+    if scored.goodput <= 0:
+        raise RunFailedError("the setup's defaults gave no good answer", "look at its server.log, or promise less")
+    return scored
+
+
+def _profile(attempt: Attempt, found: Found) -> Profile:
+    promise = " and ".join(clause.text for clause in attempt.scenario.promises)
+    return Profile(attempt.setup.name, attempt.workload.name, attempt.scenario.name, promise,
+                   datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), found.knobs,
+                   nouns(attempt.setup, attempt.workload), found.default_score, found.score, found.ratio.value,
+                   found.ratio.low, found.ratio.high, found.fresh, found.runs)
+
+
+def _sentence(profile: Profile, found: Found, default: dict[str, Knob], path: Path) -> str:
+    changed = {name: value for name, value in profile.knobs.items() if default.get(name) != value}
+    said = ", ".join(f"{name} = {value}" for name, value in changed.items()) or "the defaults"
+    if not found.fresh:
+        return f"{profile.setup} on {profile.workload}: {said}; {found.why} ({found.runs} runs). Kept in {path}."
+    return (f"{profile.setup} on {profile.workload}: {said}; {found.why}: {figure(found.ratio.value)} times the "
+            f"default's goodput at {profile.promise} on a ramp through saturation (95 % interval "
+            f"{figure(found.ratio.low)} to {figure(found.ratio.high)}, {found.fresh} fresh pairs, {found.runs} runs). "
+            f"Kept in {path}.")

@@ -1,0 +1,79 @@
+"""Tuned knobs: results/<machine>/profiles/<setup>-<workload>.toml, one file a pair; the newest search replaces it."""
+
+import json
+import math
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from harness.catalog.setup import Knob
+from harness.errors import TailraceError
+from harness.record.layout import PROFILES
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a search found for this machine. `ratio`, `low` and `high` say how many times the default's goodput the
+    knobs had in `fresh` pairs of fresh runs; `hashes` (setup, workload, lock) what they were found with."""
+
+    setup: str
+    workload: str
+    scenario: str
+    promise: str
+    found_utc: str
+    knobs: dict[str, Knob]
+    hashes: dict[str, str]
+    default_goodput: float
+    goodput: float
+    ratio: float
+    low: float
+    high: float
+    fresh: int
+    runs: int
+
+    def fits(self, hashes: dict[str, str]) -> bool:
+        """Whether it was found with that very setup, workload and lock."""
+        return all(self.hashes.get(noun) == hashes.get(noun) for noun in ("setup", "workload", "lock"))
+
+
+def write_profile(machine: Path, profile: Profile) -> Path:
+    """The file below `machine` (results/<machine id>), by rename. Raises TailraceError when it cannot be written."""
+    path = machine / PROFILES / f"{profile.setup}-{profile.workload}.toml"
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    plain = {name: value for name, value in vars(profile).items() if not isinstance(value, dict)}
+    text = _table(plain) + "".join(f"\n[{name}]\n{_table(getattr(profile, name))}" for name in ("knobs", "hashes"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(text, encoding="utf-8")
+        aside.rename(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise TailraceError(f"{path}: cannot be written: {error.strerror}", "give another results folder") from None
+    return path
+
+
+def read_profile(machine: Path, setup: str, workload: str) -> Profile | None:
+    """The profile of a setup and a workload; None where there is none. Raises TailraceError for a damaged one."""
+    path = machine / PROFILES / f"{setup}-{workload}.toml"
+    if not path.is_file():
+        return None
+    try:
+        return TypeAdapter(Profile).validate_python(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ValidationError) as error:
+        raise TailraceError(f"{path}: cannot be read: {str(error).splitlines()[0]}",
+                            "remove the file and run `tailrace tune` again") from None
+
+
+def _table(values: dict[str, Any]) -> str:
+    """Lines of TOML; its basic strings are written as JSON's are, and `nan` and `inf` in lower case."""
+    return "".join(f"{json.dumps(name)} = {_value(value)}\n" for name, value in values.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False)
