@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.knobs import tune
+from harness.cli.setups import check, tune
 
 # ruff: noqa: PLC0415
 
@@ -39,20 +39,6 @@ def prepare(
     from harness.cli.ask import names
 
     look.prepare(names(workload), names(setup))
-
-
-@app.command()
-def check(
-    setup: Annotated[Names, typer.Argument(help="The setups to prove; every one when none is named.")] = None,
-    workload: Annotated[Names, typer.Option(help="What it serves meanwhile (default fraud).")] = None,
-    results: Results = Path("results"),
-    json: Json = False,
-) -> None:
-    """Start setups and prove their contract, point by point; exits 99 when a point fails."""
-    from harness.cli import prove
-    from harness.cli.ask import names
-
-    raise typer.Exit(prove.check(names(setup), names(workload) or ["fraud"], results, json))
 
 
 @app.command()
@@ -302,4 +288,5 @@ def advise(
     advice.advise(answers, out, json)
 
 
+app.command()(check)
 app.command()(tune)

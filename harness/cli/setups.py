@@ -1,4 +1,4 @@
-"""The command about knobs, apart from the others for their number alone; see app.py."""
+"""The commands about setups themselves, proving and tuning them; app.py registers them beside the others."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,22 @@ import typer
 
 # ruff: noqa: PLC0415
 
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
+Results = Annotated[Path, typer.Option(help="Folder of the records.")]
 Names = list[str] | None
+
+
+def check(
+    setup: Annotated[Names, typer.Argument(help="The setups to prove; every one when none is named.")] = None,
+    workload: Annotated[Names, typer.Option(help="What it serves meanwhile (default fraud).")] = None,
+    results: Results = Path("results"),
+    json: Json = False,
+) -> None:
+    """Start setups and prove their contract, point by point; exits 99 when a point fails."""
+    from harness.cli import prove
+    from harness.cli.ask import names
+
+    raise typer.Exit(prove.check(names(setup), names(workload) or ["fraud"], results, json))
 
 
 def tune(
@@ -19,8 +34,8 @@ def tune(
     seconds: Annotated[float, typer.Option(min=1, max=60, help="Seconds of load of each run.")] = 5.0,
     fresh: Annotated[int, typer.Option(min=2, max=20, help="Pairs of runs that confirm the best.")] = 5,
     seed: Annotated[int, typer.Option(help="Of the draw and of the load.")] = 1,
-    results: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("results"),
-    json: Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")] = False,
+    results: Results = Path("results"),
+    json: Json = False,
 ) -> None:
     """Search a setup's knobs for the best goodput at a promise; `run --tuned` races what was found."""
     from harness.cli import tune as tuning
