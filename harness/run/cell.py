@@ -1,5 +1,6 @@
 """One run, end to end: whatever happens, a record is left and nothing keeps running."""
 
+import platform
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -270,12 +271,13 @@ def _note_end(run: Run, stopped: Stopped) -> None:
 
 
 def _scrape(*ports: int) -> str:
-    """The server's /metrics at the first of the ports that has one, or ""."""
+    """The server's /metrics at the first of the ports that has one, or ""; without this machine's name, which
+    TorchServe puts into every line."""
     for port in ports:
         with suppress(*FAILURES):
             reply = exchange(port, "/metrics", timeout_s=5.0)
             if reply.status == 200:
-                return reply.body.decode(errors="replace")
+                return reply.body.decode(errors="replace").replace(f'"{platform.node()}"', '"localhost"')
     return ""
 
 
