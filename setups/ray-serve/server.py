@@ -71,6 +71,7 @@ def ray_settings(folder: str) -> dict[str, str]:
     if os.environ["KNOB_THROUGHPUT_OPTIMIZED"] != "true":
         return settings
     haproxy = "RAY_SERVE_HAPROXY_"
+    first = 20_000 + 100 * (os.getpid() % 120)  # of the replicas' ports; below those that the kernel gives to anybody
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
         ports = [str(each.getsockname()[1]) for each in sockets]
@@ -81,6 +82,7 @@ def ray_settings(folder: str) -> dict[str, str]:
         f"{haproxy}METRICS_SOCKET_PATH": f"{folder}/m", f"{haproxy}HARD_STOP_AFTER_S": str(STOP_S),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         f"{haproxy}METRICS_PORT": ports[0], f"{haproxy}STATS_PORT": ports[1],
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first), "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + 99),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": ports[2], "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": ports[3]}
 
 
