@@ -44,7 +44,8 @@ def again(path: Path, results: Path, demand: str, prices: Sequence[str], as_json
     told = decided.question
     question = Question(decided.workload, list(told["slo"]), demand or str(told["demand"]), [decided.setup],
                         str(told["fleet"]), results, prices or list(told["price"]), list(told["instance"]),
-                        list(told["speed"]), [], None)
+                        list(told["speed"]), [],
+                        Path(told["price_list"]) if told["price_list"] else None)
     wanted, curve, _ = asked(question, today())
     price = wanted.prices.get(decided.setup) or _price(results, wanted, decided.hourly_usd)
     lock = find_catalog().root / "setups" / decided.setup / "requirements.txt"
@@ -93,7 +94,8 @@ def _written(answer: Answer, question: Question, wishes: Wishes, out: Path) -> P
     offer = next(each.offer for each in choice.bills if each.offer.setup == choice.named[0])
     told = {"workload": question.workload, "slo": list(question.slo), "demand": question.demand,
             "fleet": question.fleet, "must": wishes.must, "weights": wishes.weights, "price": list(question.prices),
-            "instance": list(question.instances), "speed": list(question.speeds)}
+            "instance": list(question.instances), "speed": list(question.speeds),
+            "price_list": str(question.price_list) if question.price_list else ""}
     path = next_path(out, question.workload, offer.setup)
     text = record(Deciding(choice, answer.wish, question.workload, _title(catalog, question.workload), answer.demand,
                            answer.cases, answer.found.cells, runs,

@@ -1,0 +1,102 @@
+"""What a replica carries comes from searches under this promise, else from CPU time, and always says which."""
+
+import json
+import math
+import re
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from harness.cli import bill as command
+from harness.decide.bill_offers import BUSY, Asked, cpu_bound, offered, opened
+from harness.decide.bill_question import Question
+from harness.decide.prices import newest_prices
+from harness.errors import Exit, TailraceError, UsageError
+from harness.record.capacity import Capacity, Rate, write_capacity
+
+ROOT = Path(__file__).resolve().parents[2]
+ASKED = Asked("fraud", {"p(99)": "<25ms"}, newest_prices(ROOT), date(2026, 11, 24))
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """The published fraud runs of flask and fastapi."""
+    (machine,) = (ROOT / "results" / "published").iterdir()
+    (tmp_path / machine.name).mkdir()
+    for path in machine.iterdir():
+        if path.name == "machine.json" or re.search(r"Z-(flask|fastapi)-fraud-", path.name):
+            (tmp_path / machine.name / path.name).symlink_to(path)
+    return tmp_path
+
+
+def searched(results: Path, setup: str, rate: Rate, number: int, promise: str = "p(99) < 25ms") -> None:
+    (machine,) = (path for path in results.iterdir() if path.is_dir())
+    write_capacity(machine, Capacity(f"2026010{number}T000000.000Z-{setup}-fraud", setup, "fraud", promise, rate,
+                                     ("r1", "r2"), "latency", "smooth", machine.name, replica_cpus=3))
+
+
+def test_cpu_time_bounds_what_is_carried_where_nothing_was_searched(results: Path) -> None:
+    found = offered(results, ASKED, opened(results, ASKED))
+    assert {each.setup for each in found.offers} == {"flask", "fastapi"}
+    for each in found.offers:
+        cell = found.cells[each.setup]
+        assert each.source.startswith("ESTIMATED")
+        assert each.rate.value == pytest.approx(BUSY * 3 * cell.throughput.value / cell.cpu_cores, rel=0.05)
+        assert each.rate.low < each.rate.value < each.rate.high
+        assert len(each.run_ids) == len(each.each_rate)
+        assert each.instance.startswith("c7i.xlarge")
+    assert cpu_bound(3, 1.5, 100) == pytest.approx(BUSY * 200)
+
+
+def test_a_search_under_this_promise_counts_and_one_under_another_does_not(results: Path) -> None:
+    searched(results, "flask", Rate(2000, 1900, 2100), 1)
+    searched(results, "fastapi", Rate(9999, 9000, 11000), 1, "p(99)<99ms")
+    runs = opened(results, ASKED)
+    found = {each.setup: each for each in offered(results, ASKED, runs).offers}
+    assert found["flask"].rate.value == 2000
+    assert found["flask"].verdict == "pass"
+    assert set(found["flask"].run_ids) >= {"r1", "r2"}
+    assert found["fastapi"].source.startswith("ESTIMATED")
+    for number, rate in ((2, 2100.0), (3, 2205.0)):
+        searched(results, "flask", Rate(rate, rate * 0.9, math.inf), number)
+    thrice = next(each for each in offered(results, ASKED, runs).offers if each.setup == "flask")
+    assert thrice.rate.value == pytest.approx(2100)
+    assert list(thrice.each_rate.values()) == [2000, 2100, 2205]
+
+
+def test_who_broke_the_promise_makes_no_offer_and_says_why(results: Path) -> None:
+    strict = replace(ASKED, slo={"p(99)": "<1ms"})
+    found = offered(results, strict, opened(results, strict))
+    assert found.offers == ()
+    assert all(why.startswith("fail at") for why in found.without.values())
+    assert len(found.without) == 2
+
+
+def test_what_is_given_counts_before_what_was_measured(results: Path) -> None:
+    given = replace(ASKED, carries={"flask": 10.0}, prices={"flask": 0.5}, instances={"fastapi": "g6.xlarge"},
+                    speeds={"fastapi": 2.0})
+    flask, fastapi = sorted(offered(results, given, opened(results, given)).offers, key=lambda each: -each.speed)[::-1]
+    assert (flask.rate.value, flask.hourly_usd, flask.price_words) == (10.0, 0.5, "price as given")
+    assert (fastapi.speed, fastapi.instance) == (2.0, "g6.xlarge (aws)")
+
+
+def test_an_unknown_setup_or_workload_gets_one_sentence(results: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'flask'"):
+        offered(results, replace(ASKED, setups=["flsk"]), opened(results, ASKED))
+    with pytest.raises(TailraceError, match="nothing is recorded of workload 'none'"):
+        offered(tmp_path, replace(ASKED, workload="none"), ())
+
+
+def test_the_bill_is_json_with_every_assumption(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    question = Question("fraud", ["p(99)<25ms"], "9000", [], "spare=2,zones=3", results, ["flask=0.3/h"], [], [], [],
+                        None)
+    assert command.bill(question, as_json=True) == Exit.OK
+    told = json.loads(capsys.readouterr().out)
+    assert [each["offer"]["setup"] for each in told["bills"]] == ["fastapi", "flask"]
+    for each in told["bills"]:
+        assert each["per_million_good_usd"]["value"] > each["peak_per_million_usd"]
+        assert any("not verified" in line or "price as given" in line for line in each["assumptions"])
+        assert all(count % 3 == 0 for count in each["hourly_replicas"])
+    assert command.bill(replace(question, slo=["p(99)<1ms"]), as_json=False) == Exit.INCONCLUSIVE
