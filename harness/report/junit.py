@@ -35,5 +35,7 @@ def _suite(title: str, judged: Iterable[tuple[str, str, str]]) -> Any:
         case = junitparser.TestCase(clean(name), clean(title))
         if verdict in OUTCOME:
             case.result = [getattr(junitparser, OUTCOME[verdict])(clean(f"{verdict}: {why}"), verdict)]
+        else:
+            case.system_out = clean(f"{verdict}: {why}")
         suite.add_testcase(case)
     return suite

@@ -104,9 +104,11 @@ def _table(analysis: Analysis, match: Match) -> Table:
     marked = [replace(line, mark="†" * (line.setup in broken)) for line in lines]
     names = {line.setup for line in lines}
     notes = contract_notes({name: codes for name, codes in broken.items() if name in names})
+    sure = sorted({promise.confidence for cell in match.cells for promise in cell.promises})
+    said = [f"✓ and ✗ are said at {100 * sure[0]:g} % confidence."] if sure else []
     family = max((each.family for each in among(analysis, match)), default=1)
     fair = [f"{family} comparisons were corrected together (Holm), and what would have shown with them."]
-    return Table(clean(title), tuple(head), tuple(marked), (*_notes(lines), *fair * (family > 1), *why, *notes))
+    return Table(clean(title), tuple(head), tuple(marked), (*_notes(lines), *said, *fair * (family > 1), *why, *notes))
 
 
 def _line(analysis: Analysis, cell: Cell, *, costs: bool, base: str) -> Line:

@@ -87,6 +87,8 @@ def test_junit_reads_back_with_every_verdict(made: tuple[Path, Analysis]) -> Non
         expected = {"pass": [], "fail": ["Failure"], "inconclusive": ["Skipped"], "invalid": ["Error"]}[cell.verdict]
         assert kinds[f"{cell.workload} · {cell.scenario}", cell.setup] == expected
     assert kinds["failed", "redis × ocr"] == ["Error"]
+    passed = [case.system_out for suite in suites for case in suite if not case.result]
+    assert all(text.startswith("pass: ") for text in passed)
 
 
 def test_markdown_shows_hostile_text_as_text(made: tuple[Path, Analysis]) -> None:
