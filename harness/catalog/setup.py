@@ -36,7 +36,8 @@ class Setup(Noun):
     whose code the setup imports. `limits` maps a workload (or a word like "batch") to why the engine cannot do it.
     `protocol` names a codec, or a knob in braces that does; `predict` and `ready` are the codec's usual routes unless
     given. `displaces` names packages of the workload's lock in whose stead the setup's own lock is followed.
-    `tune` maps knobs to the values worth searching (`tailrace tune`).
+    `tune` maps knobs to the values worth searching (`tailrace tune`). `behind` names a sibling setup that this
+    one starts itself and stands in front of, or a knob that does.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Setup(Noun):
     stop_timeout_s: PositiveFloat = Field(default=10.0, le=600)
     requirements: str = "requirements.txt"
     displaces: tuple[str, ...] = ()
+    behind: str = ""
     shares: tuple[str, ...] = ()
     knobs: dict[str, Knob] = Field(default_factory=dict)
     limits: dict[str, str] = Field(default_factory=dict)
@@ -103,12 +105,29 @@ class Setup(Noun):
             raise TailraceError(f"setup {self.name}: the protocol '{spoken}' is not known",
                                 nearest(spoken, list(CODECS)))
         before, after = self.codec, CODECS[spoken]
-        changed = {"knobs": {**self.knobs, **knobs}, "protocol": spoken}
+        changed: dict[str, object] = {"knobs": {**self.knobs, **knobs}, "protocol": spoken,
+                                      "behind": _spoken(self.behind, knobs)}
         if self.predict == before.path(MODEL):
             changed["predict"] = after.path(MODEL)
         if self.ready == before.ready(MODEL):
             changed["ready"] = after.ready(MODEL)
         return self.model_copy(update=changed)
+
+    @property
+    def parts(self) -> tuple["Setup", ...]:
+        """The setup itself, and the one behind it. Raises TailraceError when that is not there, or stands in front of
+        another."""
+        name = str(_spoken(self.behind, self.knobs))
+        if not name:
+            return (self,)
+        others = sorted(path.parent.name for path in self.folder.parent.glob("*/setup.toml"))
+        if name not in others:
+            raise TailraceError(f"setup {self.name}: the setup '{name}' behind it is not known", nearest(name, others))
+        other = read_setup(self.folder.parent / name)
+        if other.behind:
+            raise TailraceError(f"setup {self.name}: '{name}' stands in front of another setup itself",
+                                "name an engine")
+        return (self, other)
 
     @property
     def lock(self) -> Path:
@@ -118,14 +137,15 @@ class Setup(Noun):
     @property
     def code(self) -> tuple[Path, ...]:
         """The folders whose content makes the setup what it is."""
-        return (self.folder, *(self.folder.parent / name for name in self.shares))
+        return tuple(dict.fromkeys(folder for part in self.parts for folder in (
+            part.folder, *(part.folder.parent / name for name in part.shares))))
 
 
-def _spoken(protocol: object, knobs: Mapping[str, Any]) -> object:
-    """The protocol's name: what the knob says where `protocol` is one in braces."""
-    if isinstance(protocol, str) and protocol.startswith("{") and protocol.endswith("}"):
-        return knobs.get(protocol[1:-1], protocol)
-    return protocol
+def _spoken(word: object, knobs: Mapping[str, Any]) -> object:
+    """The word itself, or what the knob says where it is one in braces."""
+    if isinstance(word, str) and word.startswith("{") and word.endswith("}"):
+        return knobs.get(word[1:-1], word)
+    return word
 
 
 def read_setup(folder: Path) -> Setup:

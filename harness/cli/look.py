@@ -9,7 +9,7 @@ from harness.cli.show import dump, screen
 from harness.errors import Exit, UsageError
 from harness.record.verify import verify as problems_of
 from harness.run.ahead import make_ahead
-from harness.run.environments import environment
+from harness.run.environments import environment, environments
 from harness.run.machine import lacking
 from harness.run.prepare import prepare as prepare_workload
 
@@ -58,7 +58,7 @@ def prepare(workloads: list[str], setups: list[str]) -> None:
         out.print(f"{workload.name}: ready in {made.folder}", markup=False, highlight=False)
         for setup in served:
             if workload.name not in setup.limits and not lacking(setup.needs.model_dump(), setup.folder):
-                environment([workload.lock, setup.lock], say, setup.displaces)
+                environments(setup, workload, say)
 
 
 def verify(run: Path, results: Path, as_json: bool) -> int:

@@ -21,7 +21,7 @@ from harness.record.schema import Status
 from harness.record.write import Probe, RunWriter
 from harness.run.agent import Agent
 from harness.run.bench import Bench
-from harness.run.environments import Environment, environment
+from harness.run.environments import Environment, environments
 from harness.run.exchange import FAILURES, exchange
 from harness.run.fidelity import differences
 from harness.run.generators import Generators
@@ -52,7 +52,7 @@ class Outcome:
 
     status: Status = "ok"
     reason: str = ""
-    environment: Environment | None = None
+    environments: list[Environment] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     rows: Rows | None = None
     probes: list[Probe] = field(default_factory=list)
@@ -105,11 +105,14 @@ def run_cell(attempt: Attempt, bench: Bench, agent: Agent, model_dir: Path, *, s
 
 def why_skipped(attempt: Attempt, bench: Bench) -> str:
     """Why the attempt cannot be made here, or ""."""
-    limit = attempt.setup.limits.get(attempt.workload.name)
-    if limit:
-        return f"{attempt.setup.name} cannot serve {attempt.workload.name}: {limit}"
     bench.folder.mkdir(parents=True, exist_ok=True)
-    return lacking(attempt.setup.needs.model_dump(), bench.folder)
+    for part in attempt.setup.parts:
+        limit = part.limits.get(attempt.workload.name)
+        if limit:
+            return f"{part.name} cannot serve {attempt.workload.name}: {limit}"
+        if lacks := lacking(part.needs.model_dump(), bench.folder):
+            return lacks
+    return ""
 
 
 def _measure(run: Run) -> None:
@@ -117,11 +120,11 @@ def _measure(run: Run) -> None:
     skip = why_skipped(attempt, run.bench)
     if skip:
         return outcome.end("skipped", skip)
-    outcome.environment = environment([attempt.workload.lock, attempt.setup.lock], run.say,
-                                      attempt.setup.displaces)
-    outcome.facts["env_bytes"] = outcome.environment.bytes
-    outcome.facts["unlike_lock"] = differences(outcome.environment.folder, [attempt.workload.lock, attempt.setup.lock],
-                                               run.model_dir)
+    outcome.environments = environments(attempt.setup, attempt.workload, run.say)
+    outcome.facts["env_bytes"] = sum(each.bytes for each in outcome.environments)
+    outcome.facts["unlike_lock"] = [
+        said for part, made in zip(attempt.setup.parts, outcome.environments, strict=True)
+        for said in differences(made.folder, [attempt.workload.lock, part.lock], run.model_dir)]
     expected = expected_requests(attempt.scenario)
     pool = attempt.workload.pool if expected is None else min(attempt.workload.pool, expected)
     with scratch_folder() as scratch:
@@ -153,8 +156,8 @@ def _serve_under_load(run: Run, specs: list[Spec], scratch: Path) -> None:
     """Starts the server and the generators, loads the one with the other, stops both."""
     attempt, writer, facts = run.attempt, run.writer, run.outcome.facts
     port = run.choose_port()
-    assert run.outcome.environment
-    place = Place(run.outcome.environment.python, run.model_dir, scratch, writer.server_log, run.bench.cores.server)
+    pythons = tuple(each.python for each in run.outcome.environments)
+    place = Place(pythons, run.model_dir, scratch, writer.server_log, run.bench.cores.server)
     command = server_command(attempt.setup, attempt.workload, attempt.knobs, place, port)
     started = time.monotonic()
     with Server(command) as server:

@@ -14,7 +14,7 @@ from harness.record.conformance import Point
 from harness.run import points_answers, points_refusals
 from harness.run.agent import Agent
 from harness.run.cores import split
-from harness.run.environments import environment
+from harness.run.environments import environment, environments
 from harness.run.exchange import FAILURES
 from harness.run.launch import Place, scratch_folder, server_command
 from harness.run.machine import lacking
@@ -58,7 +58,7 @@ class _Bench:
     setup: Setup
     workload: Workload
     agent: Agent
-    python: Path
+    pythons: tuple[Path, ...]
     model_dir: Path
 
 
@@ -68,20 +68,21 @@ def check(setup: Setup, workload: Workload, say: Say = lambda _: None,
 
     Raises TailraceError when the environment or the workload cannot be made.
     """
-    limit = setup.limits.get(workload.name)
-    lacks = lacking(setup.needs.model_dump(), setup.folder)
-    if limit or lacks:
-        return Findings((Point("needs", "skipped", limit or lacks),))
+    for part in setup.parts:
+        if why := part.limits.get(workload.name) or lacking(part.needs.model_dump(), part.folder):
+            return Findings((Point("needs", "skipped", why),))
     with ExitStack() as stack:
         prepared = prepare(workload, say)
         agent = stack.enter_context(Agent(workload, prepared, environment([workload.lock], say)))
-        own = environment([workload.lock, setup.lock], say, setup.displaces)
-        bench = _Bench(setup, workload, agent, own.python, prepared.folder)
+        own = environments(setup, workload, say)
+        bench = _Bench(setup, workload, agent, tuple(each.python for each in own), prepared.folder)
         points, answers = _first_server(bench, say, dict(others or {}))
         if QUEUE in setup.knobs and points[0].verdict == "passed":
             say(f"{setup.name}: overload")
             points.append(_small_queue(bench))
-    return Findings(tuple(points), tuple(answers), engine_versions(setup, packages(own.folder)))
+    versions = {name: version for part, made in zip(setup.parts, own, strict=True)
+                for name, version in engine_versions(part, packages(made.folder)).items()}
+    return Findings(tuple(points), tuple(answers), versions)
 
 
 def _first_server(bench: _Bench, say: Say, others: dict[str, list[bytes]]) -> tuple[list[Point], list[bytes]]:
@@ -107,7 +108,7 @@ def _started(bench: _Bench, knobs: Mapping[str, int]) -> Iterator[tuple[Subject,
     cores = split()
     with ExitStack() as stack:
         scratch = stack.enter_context(scratch_folder())
-        place = Place(bench.python, bench.model_dir, scratch, scratch / "server.log", cores.server)
+        place = Place(bench.pythons, bench.model_dir, scratch, scratch / "server.log", cores.server)
         port = free_port()
         resolved = resolve_knobs(bench.setup, knobs, len(cores.server))
         setup = bench.setup.with_knobs(resolved)

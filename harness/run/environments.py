@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.catalog.discover import cache_folder
+from harness.catalog.setup import Setup
+from harness.catalog.workload import Workload
 from harness.errors import TailraceError
 from harness.run.content import hash_paths, made_once
 
@@ -46,6 +48,11 @@ def environment(locks: Sequence[Path], say: Callable[[str], None] = lambda _: No
     made_once(folder, make, _intact)
     facts = json.loads((folder / _FACTS).read_text("utf-8"))
     return Environment(folder / "bin" / "python", folder, int(facts["bytes"]))
+
+
+def environments(setup: Setup, workload: Workload, say: Callable[[str], None] = lambda _: None) -> list[Environment]:
+    """One for each part of the setup: the one it runs in, then that of the setup behind it. Raises TailraceError."""
+    return [environment([workload.lock, part.lock], say, part.displaces) for part in setup.parts]
 
 
 def _intact(folder: Path) -> bool:

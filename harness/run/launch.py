@@ -1,20 +1,23 @@
 """What starts a server: its command and everything it is told (docs/design.md, "What a server is told")."""
 
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.catalog.setup import Knob, Setup
 from harness.catalog.workload import Workload
 from harness.errors import TailraceError
+from harness.plan.expand import resolve_knobs
 from harness.run.exchange import HOST
 from harness.run.process import Command
 from harness.run.sockets import free_port
 
+_BEHIND_KNOBS = "engine_knobs"
 THREADS_KNOB = "threads"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
                      "TOKENIZERS_NUM_THREADS", "RAYON_NUM_THREADS")
@@ -23,10 +26,11 @@ _LONGEST_TMP = 40
 
 @dataclass(frozen=True)
 class Place:
-    """Where a server is started: its environment's Python, the workload's prepared files, the run's scratch folder, its
-    log and its CPUs. The folders `temporary` and `home` in the scratch folder are the server's own."""
+    """Where a server is started: the Python of each of the setup's parts, the workload's prepared files, the run's
+    scratch folder, its log and its CPUs. The folders `temporary` and `home` in the scratch folder are the server's
+    own."""
 
-    python: Path
+    pythons: tuple[Path, ...]
     model_dir: Path
     scratch: Path
     log: Path
@@ -35,6 +39,11 @@ class Place:
     def __post_init__(self) -> None:
         for folder in (self.temporary, self.home):
             folder.mkdir(exist_ok=True)
+
+    @property
+    def python(self) -> Path:
+        """That of the setup's own environment."""
+        return self.pythons[0]
 
     @property
     def temporary(self) -> Path:
@@ -59,6 +68,8 @@ def scratch_folder() -> Iterator[Path]:
 def server_command(setup: Setup, workload: Workload, knobs: Mapping[str, Knob], place: Place, port: int) -> Command:
     """The command that starts the setup on that port. Raises TailraceError when it cannot be written out or found."""
     env = server_env(setup, workload, knobs, place, port)
+    for part in setup.parts[1:]:
+        env["BEHIND"] = str(_write_behind(part, workload, knobs, replace(place, pythons=place.pythons[1:])))
     values = {**{name: text(value) for name, value in knobs.items()},
               "host": HOST, "port": str(port), "python": str(place.python)}
     try:
@@ -72,6 +83,32 @@ def server_command(setup: Setup, workload: Workload, knobs: Mapping[str, Knob], 
                             "add its package to the setup's requirements, or name it in [needs] programs")
     return Command([program, *words[1:]], cwd=str(setup.folder), env=env, cpus=place.cpus, log=str(place.log),
                    stop_timeout_s=setup.stop_timeout_s, remove_if_orphaned=str(place.scratch))
+
+
+def _write_behind(part: Setup, workload: Workload, knobs: Mapping[str, Knob], place: Place) -> Path:
+    """A JSON file with all that starts the setup which stands behind another, and how to speak to it."""
+    given = dict(_knob(pair, part) for pair in str(knobs.get(_BEHIND_KNOBS, "")).split())
+    own = resolve_knobs(part, given, len(place.cpus))
+    part, port = part.with_knobs(own), free_port()
+    command = server_command(part, workload, own, place, port)
+    told = {"command": list(command.command), "cwd": command.cwd, "env": dict(command.env), "port": port,
+            "protocol": part.codec.name, "predict": part.predict, "ready": part.ready,
+            "stop_timeout_s": part.stop_timeout_s}
+    path = place.scratch / "behind.json"
+    path.write_text(json.dumps(told), "utf-8")
+    return path
+
+
+def _knob(pair: str, part: Setup) -> tuple[str, Knob]:
+    """`name=value` with the value of the type of the knob's default. Raises TailraceError."""
+    name, found, value = pair.partition("=")
+    if not found:
+        raise TailraceError(f"knob '{_BEHIND_KNOBS}': '{pair}' is not like name=value",
+                            f"knobs of {part.name}: {', '.join(part.knobs)}")
+    try:
+        return name, value if isinstance(part.knobs.get(name), str) else json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def server_env(setup: Setup, workload: Workload, knobs: Mapping[str, Knob], place: Place,

@@ -4,7 +4,7 @@ import importlib.metadata
 import platform
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ _TIMESTAMP = "%Y-%m-%dT%H:%M:%S.%fZ"
 def describe(attempt: Attempt, bench: "Bench", writer: RunWriter, outcome: "Outcome") -> RunMeta:
     """run.json of the run that `writer` holds, without the files' sums."""
     setup, workload, scenario = attempt.setup, attempt.workload, attempt.scenario
+    folders = [each.folder for each in outcome.environments]
     return RunMeta(
         schema=SCHEMA, run_id=writer.run_id, status=outcome.status, reason=outcome.reason, setup=setup.name,
         workload=workload.name, scenario=scenario.name, load=attempt.load, repetition=attempt.repetition,
@@ -38,20 +39,22 @@ def describe(attempt: Attempt, bench: "Bench", writer: RunWriter, outcome: "Outc
         setup_facts=_facts(setup.model_dump(mode="json")), workload_facts=_facts(workload.model_dump(mode="json")),
         seeds={"attempt": attempt.seed, "scenario": scenario.seed}, server_cpus=list(bench.cores.server),
         load_cpus=list(bench.cores.load), hashes={**content(attempt), "harness": bench.harness_hash},
-        versions=versions(outcome.environment.folder if outcome.environment else None), git=dict(bench.git),
-        facts={**outcome.facts, **_upkeep(setup, outcome.environment.folder if outcome.environment else None)})
+        versions=versions(folders), git=dict(bench.git), facts={**outcome.facts, **_upkeep(setup, folders)})
 
 
-def _upkeep(setup: Setup, environment: Path | None) -> dict[str, Any]:
+def _upkeep(setup: Setup, environments: Sequence[Path]) -> dict[str, Any]:
     """What it takes to keep the setup, as far as its files tell."""
-    engine = {} if environment is None else engine_versions(setup, packages(environment))
+    engine = {name: version for part, environment in zip(setup.parts, environments, strict=False)
+              for name, version in engine_versions(part, packages(environment)).items()}
     return {"code_lines": code_lines(setup), "engine_versions": engine}
 
 
-def versions(environment: Path | None) -> dict[str, str]:
-    """What ran: tailrace, Python, the kernel, the load engine, and every package of the server's environment."""
+def versions(environments: Sequence[Path]) -> dict[str, str]:
+    """What ran: tailrace, Python, the kernel, the load engine, and every package of the server's environments, the
+    first of which tells where several have one."""
     own = {name: _version(name) for name in ("tailrace", "locust", "gevent", "httptools", "numpy")}
-    served = {} if environment is None else {f"env/{name}": version for name, version in packages(environment).items()}
+    served = {f"env/{name}": version for environment in reversed(environments)
+              for name, version in packages(environment).items()}
     return {"python": platform.python_version(), "kernel": platform.release(), **own, **served}
 
 
@@ -81,7 +84,7 @@ def content(attempt: Attempt) -> dict[str, str]:
 
 def nouns(setup: Setup, workload: Workload) -> dict[str, str]:
     """Content hashes of a setup, a workload, and the locks they are served with."""
-    locks = [lock for lock in (workload.lock, setup.lock) if lock.is_file()]
+    locks = [lock for lock in (workload.lock, *(part.lock for part in setup.parts)) if lock.is_file()]
     return {"setup": hash_paths([folder for folder in setup.code if folder.is_dir()]),
             "workload": hash_paths([workload.folder]), "lock": hash_paths(locks)}
 

@@ -20,7 +20,7 @@ from harness.run.agent import Agent
 from harness.run.ahead import make_ahead
 from harness.run.bench import Bench
 from harness.run.cell import Outcome, Progress, run_cell, why_skipped
-from harness.run.environments import environment
+from harness.run.environments import environment, environments
 from harness.run.locks import only_harness
 from harness.run.prepare import prepare
 from harness.run.provenance import describe
@@ -102,8 +102,7 @@ def _attempt(attempt: Attempt, bench: Bench, agents: Agents, observer: Observer)
         return _without_rows(attempt, bench, Outcome("skipped", skip))
     try:
         agent, model_dir = agents.of(attempt.workload)
-        # On all CPUs, where it is to be built.
-        environment([attempt.workload.lock, attempt.setup.lock], observer.say, attempt.setup.displaces)
+        environments(attempt.setup, attempt.workload, observer.say)  # on all CPUs, where it is to be built
     except TailraceError as error:
         return _without_rows(attempt, bench, Outcome("failed", str(error)))
     with _on_load_cpus(bench):

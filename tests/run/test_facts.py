@@ -120,7 +120,7 @@ def test_a_server_is_told_what_the_design_says_and_nothing_else(attempt: Callabl
     monkeypatch.setenv("CLOUD_SECRET", "do not tell")
     calm = attempt("calm")
     with scratch_folder() as scratch:
-        place = Place(Path("/env/bin/python"), Path("/models/echo"), scratch, scratch / "log", (0, 2))
+        place = Place((Path("/env/bin/python"),), Path("/models/echo"), scratch, scratch / "log", (0, 2))
         env = server_env(calm.setup, calm.workload, {"workers": 3, "fast": True, "max-batch": 8}, place, 4711)
         assert len(str(place.temporary)) < 60
         assert place.temporary.is_dir()
