@@ -141,7 +141,7 @@ def test_a_server_is_told_what_the_design_says_and_nothing_else(attempt: Callabl
 def test_a_command_that_cannot_be_is_one_sentence(attempt: Callable[[str], Attempt], tmp_path: Path,
                                                   command: tuple[str, ...], said: str) -> None:
     calm = attempt("calm")
-    place = Place(Path(sys.executable), tmp_path, tmp_path, tmp_path / "log", (0,))
+    place = Place((Path(sys.executable),), tmp_path, tmp_path, tmp_path / "log", (0,))
     with pytest.raises(TailraceError, match=said):
         server_command(calm.setup.model_copy(update={"command": command}), calm.workload, {}, place, 1)
 
