@@ -27,7 +27,6 @@ TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 @pytest.fixture
 def gateway() -> Iterator[Callable[[str], ModuleType]]:
     """The gateway's modules by name, imported as the setup finds them and forgotten afterwards."""
-    pytest.importorskip("prometheus_client")
     sys.path[:0] = PATHS
     before = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] in OWN}
     yield importlib.import_module
