@@ -34,7 +34,7 @@ class Backlog:
         self._refuse = refuse
         self._workers = 1
         self._jobs: deque[Job] = deque()
-        self._best: dict[int, int] = {}
+        self._best: dict[int, tuple[int, int]] = {}
         self._arrived = 0
         self._rate = 0.0
         self._utilisation = 0.0
@@ -108,7 +108,8 @@ class Backlog:
             return [self._jobs.popleft()]
         if self._company(idle, best, size):
             return []
-        most = policy.share(len(self._jobs), idle, best, self._law.predict(best, size, size))
+        seconds = self._law.predict(best, size, size)
+        most = policy.share(len(self._jobs), idle, self._workers, best, self._full_size(size), seconds)
         wait_us = (time.monotonic_ns() - self._since_ns) // 1000 if self._since_ns else 0
         self._since_ns = 0
         jobs = self._picked(most)
@@ -156,12 +157,20 @@ class Backlog:
         return True
 
     def _best_size(self, size: int) -> int:
+        return self._sizes(size)[0]
+
+    def _full_size(self, size: int) -> int:
+        return self._sizes(size)[1]
+
+    def _sizes(self, size: int) -> tuple[int, int]:
         # Bodies of nearly the same length share a result: a search costs as much as a small model.
         near = math.ceil(size / 16) * 16
-        best = self._best.get(near)
-        if best is None:
-            best = policy.best_size(self._law.predict, near, self._settings.max_batch, self._settings.gain)
-            self._best[near] = best
-        return best
+        found = self._best.get(near)
+        if found is None:
+            gain, limit = self._settings.gain, self._settings.max_batch
+            found = (policy.best_size(self._law.predict, near, limit, gain),
+                     policy.best_size(self._law.predict, near, limit, gain * policy.FULL))
+            self._best[near] = found
+        return found
 
     _law: Law

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 Cost = Callable[[int, float, float], float]
 
 FRONT_REQUEST_S = 90e-6   # CPU a front spends on one request: parse, admit, hand over, answer
+FULL = 0.25               # of the gain asked for is enough when the queue is long: then throughput is what shortens it
 SPREAD_WORTH_S = 1e-3     # below this a batch is not worth spreading over idle workers: messages cost more
 BROKER_WORTH_S = 5e-3     # above this a round trip through a broker is short beside the batch
 
@@ -19,14 +20,16 @@ def best_size(cost: Cost, size: float, limit: int, gain: float) -> int:
     return 1 + next(i for i, seconds in enumerate(each) if seconds * (1 - gain) <= min(each))
 
 
-def share(queued: int, idle: int, best: int, seconds: float) -> int:
-    """How many of the queued jobs one of the idle workers gets at most: `best`, a batch of which takes `seconds`.
+def share(queued: int, idle: int, workers: int, best: int, full: int, seconds: float) -> int:
+    """How many of the queued jobs one of the idle workers gets at most: `best`, a batch of which takes `seconds`, and
+    up to `full` of a queue that holds more than `best` for each of the workers.
 
     Several idle workers split the queue evenly, unless a batch is so short that messages would cost more.
     """
+    most = max(best, min(full, queued // max(workers, 1)))
     if seconds < SPREAD_WORTH_S:
-        return best
-    return max(1, min(best, math.ceil(queued / max(idle, 1))))
+        return most
+    return max(1, min(most, math.ceil(queued / max(idle, 1))))
 
 
 def ahead(workers: int, seconds: float) -> int:

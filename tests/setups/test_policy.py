@@ -89,16 +89,23 @@ def test_asking_for_more_gain_never_means_a_bigger_batch(cost: policy.Cost, limi
     assert each[high] >= each[low] * (1 - low) * 0.999
 
 
-@given(st.integers(1, 5000), st.integers(1, 16), st.integers(1, 32), seconds)
-def test_a_share_is_at_least_one_and_fills_what_is_best(queued: int, idle: int, best: int, batch_s: float) -> None:
-    count = policy.share(queued, idle, best, batch_s)
-    assert 1 <= count <= best
+@given(st.integers(1, 5000), st.integers(1, 16), st.integers(0, 15), st.integers(1, 32), st.integers(0, 32), seconds)
+def test_a_share_is_at_least_one_and_fills_what_is_best(queued: int, idle: int, others: int, best: int, more: int,
+                                                        batch_s: float) -> None:
+    count = policy.share(queued, idle, idle + others, best, best + more, batch_s)
+    assert 1 <= count <= best + more
     assert count >= min(best, math.ceil(queued / idle))
+    if queued <= best * (idle + others):
+        assert count <= best
 
 
 def test_idle_workers_split_what_takes_long_and_one_takes_all_that_is_short() -> None:
-    assert policy.share(6, 3, 8, 0.02) == 2
-    assert policy.share(6, 3, 8, 0.0001) == 8
+    assert policy.share(6, 3, 3, 8, 16, 0.02) == 2
+    assert policy.share(6, 3, 3, 8, 16, 0.0001) == 8
+
+
+def test_a_long_queue_fills_batches() -> None:
+    assert [policy.share(queued, 1, 3, 4, 16, 0.02) for queued in (4, 12, 24, 60)] == [4, 4, 8, 16]
 
 
 @given(st.integers(2, 32), st.booleans(), st.floats(0, 1), st.floats(0, 1e5), seconds, seconds)
