@@ -28,6 +28,13 @@ def test_it_fails_no_point_that_its_limits_do_not_name(name: str, workload: str)
     assert failed.keys() <= setup.limits.keys(), failed
 
 
+@pytest.mark.parametrize("name", ["zmq-batching", "redis-batching"])
+def test_our_own_keep_every_point(name: str) -> None:
+    points = check(CATALOG.setup(name), CATALOG.workload("embed")).points
+    assert len(points) > 20
+    assert not [point for point in points if point.verdict == "failed"]
+
+
 @pytest.mark.parametrize("name", LADDER)
 def test_where_the_time_went_is_told(start: Deploy, name: str) -> None:
     server = start(name)

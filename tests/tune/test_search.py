@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from harness.analyse.model import Interval
 from harness.catalog.discover import find_catalog
 from harness.catalog.plan import Plan, Race
-from harness.catalog.setup import Knob
+from harness.catalog.setup import Knob, read_setup
 from harness.cli.tune import with_profiles
 from harness.errors import TailraceError
 from harness.record.profiles import Profile, read_profile, write_profile
@@ -170,3 +170,12 @@ def test_what_is_searched_is_a_knob_and_its_values_can_be_given() -> None:
 def test_an_interval_at_one_is_not_better() -> None:
     assert not search(settings(8), lambda *_: 1.0).better
     assert search(settings(8), lambda *_: 1.0).ratio == Interval(1.0, 1.0, 1.0)
+
+
+def test_a_stranger_among_the_knobs_to_search_is_one_sentence(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    text = (ROOT / "setups" / "flask" / "setup.toml").read_text("utf-8").replace("[tune]", "[tune]\nworker = [1, 2]")
+    (folder / "setup.toml").write_text(text)
+    with pytest.raises(TailraceError, match=r"setup\.toml: \[tune\] names 'worker', which is no knob; did you mean"):
+        read_setup(folder)
