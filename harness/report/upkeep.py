@@ -36,15 +36,20 @@ def contract_conclusion(contracts: Sequence[Contract]) -> str:
 
 
 def contract_rows(contracts: Sequence[Contract]) -> list[Row]:
-    """Setup, workloads, points kept of those asked, what is not kept and what was skipped; with the heads first."""
-    rows: list[Row] = [("setup", "workload", "kept", "what is not kept", "checked")]
+    """Setup, workloads, points kept of those asked, what is not kept, and when that was seen; workloads with which a
+    setup keeps the same stand in one row, with what was seen with the first. The heads come first."""
+    alike: dict[tuple[object, ...], list[Contract]] = {}
     for each in contracts:
-        failed = "; ".join(f"{code}: {message}" for code, message in each.failed.items())
-        date = each.checked_utc[:10] + ("" if each.current else ", with other code than ran")
-        asked = len(each.asked) - len(each.skipped)
+        alike.setdefault((each.setup, each.kept, tuple(each.failed), len(each.asked), each.current), []).append(each)
+    rows: list[Row] = [("setup", "workloads", "kept", "what is not kept", "checked")]
+    for group in alike.values():
+        first = group[0]
+        asked = len(first.asked) - len(first.skipped)
+        failed = "; ".join(f"{code}: {message}" for code, message in first.failed.items())
         if not asked:
-            failed = f"not checked: {'; '.join(each.skipped.values())}"
-        rows.append((each.setup, each.workload, f"{each.kept} of {asked}", failed, date))
+            failed = f"not checked: {'; '.join(first.skipped.values())}"
+        date = max(each.checked_utc[:10] for each in group) + ("" if first.current else ", with other code than ran")
+        rows.append((first.setup, ", ".join(each.workload for each in group), f"{first.kept} of {asked}", failed, date))
     return [tuple(clean(cell) for cell in row) for row in rows]
 
 
@@ -54,7 +59,8 @@ def contract_html(analysis: Analysis) -> str:
     if not analysis.contracts:
         return said
     asked = list(dict.fromkeys(code for each in analysis.contracts for code in each.asked))
-    return f"{said}{_html(contract_rows(analysis.contracts))}<p class='notes'>Asked: {escaped(', '.join(asked))}.</p>"
+    table = _html(contract_rows(analysis.contracts), "contract")
+    return f"{said}{table}<p class='notes'>Asked: {escaped(', '.join(asked))}.</p>"
 
 
 def upkeep_rows(kept: Sequence[Upkeep]) -> list[Row]:
@@ -112,12 +118,12 @@ def _word(value: object) -> str:
     return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
 
 
-def _html(rows: Sequence[Row]) -> str:
+def _html(rows: Sequence[Row], kind: str = "upkeep") -> str:
     head = "".join(f"<th scope='col'>{escaped(cell)}</th>" for cell in rows[0])
     cells = [(row[0], "".join(f"<td>{escaped(cell)}</td>" for cell in row[1:])) for row in rows[1:]]
     body = "".join(f"<tr><th scope='row'>{escaped(name)}</th>{rest}</tr>" for name, rest in cells)
-    return (f"<div class='scroll'><table class='checks'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-            "</div>")
+    return (f"<div class='scroll'><table class='checks {kind}'><thead><tr>{head}</tr></thead>"
+            f"<tbody>{body}</tbody></table></div>")
 
 
 def _table(rows: Sequence[Row]) -> str:
