@@ -40,7 +40,8 @@ class Rows:
     `failed` marks a request without a 2xx answer, `unanswered` one that was flying when the run was stopped early.
     `early_ms` are the latencies of the warm-up's requests. `errors` counts each word of the error column, and
     `http_500` and the like for answers that are no success. `recorded`, `distinct` and `highest` are the number of
-    rows, of different seqs, and the greatest seq, warm-up included (0, 0 and −1 of none).
+    rows, of different seqs, and the greatest seq, warm-up included (0, 0 and −1 of none); `went_out` is how many of the
+    rows were sent.
     """
 
     stage: NDArray[np.int8]
@@ -59,6 +60,7 @@ class Rows:
     early_ms: Latencies
     errors: dict[str, int]
     recorded: int
+    went_out: int
     distinct: int
     highest: int
 
@@ -227,6 +229,7 @@ def counted(columns: Columns, until_s: float = math.inf) -> Rows:
         errors={str(word): n for word, n in Counter(words[broken & ~cut]).items()}
         | {f"http_{value}": n for value, n in Counter(status[refused].tolist()).items()},
         recorded=len(seq),
+        went_out=int(np.count_nonzero(columns["sent_ns"] != ABSENT)),
         distinct=int(np.count_nonzero(np.diff(seq))) + 1 if len(seq) else 0,
         highest=int(seq[-1]) if len(seq) else -1,
     )

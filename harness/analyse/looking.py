@@ -91,9 +91,9 @@ def look(looking: Looking, latency_ns: NDArray[np.float64], due_ns: NDArray[np.i
 
 def standing(looking: Looking) -> str:
     """What may be said now, `p(99) < 100ms: about 12 more seconds; errors < 1%: pass`."""
-    said = ((text, "" if one.verdict != "inconclusive" else more(one.more_s), one.verdict)
-            for text, one in certificates(looking).items())
-    return "; ".join(f"{text}: {wanted or verdict}" for text, wanted, verdict in said)
+    said = ((text, one.verdict if one.verdict != "inconclusive" else
+             more(one.more_s) if math.isfinite(one.more_s) else "open") for text, one in certificates(looking).items())
+    return "; ".join(f"{text}: {word}" for text, word in said)
 
 
 def decided(looking: Looking) -> str:

@@ -70,7 +70,7 @@ def receive_lag(view: RunView) -> Check:
 def payloads(view: RunView) -> Check:
     """A warning where fewer than 1 000 different payloads were sent over and over: whatever remembers an answer, on
     whatever way, then looks fast."""
-    pool, n = int(view.meta.facts.get("payload_pool") or 0), view.rows.recorded
+    pool, n = int(view.meta.facts.get("payload_pool") or 0), view.rows.went_out
     if not pool or pool >= n:
         return Check("payloads", "ok", "no payload was sent twice")
     figures = {"payloads": pool, "times": n / pool}
@@ -94,7 +94,7 @@ def cached(view: RunView) -> Check:
     figures = {"ratio": ratio, "faster_share": faster, "pairs": float(len(fresh))}
     if ratio < CACHED_RATIO and faster >= CACHED_SHARE:
         pool = int(view.meta.facts.get("payload_pool") or 0)
-        return Check("cached", "invalid" if 0 < pool < view.rows.recorded else "warning",
+        return Check("cached", "invalid" if 0 < pool < view.rows.went_out else "warning",
                      f"answers are remembered: a repeated payload takes {ratio:.0%} of the time of a new one",
                      "turn the cache off, or send payloads that do not repeat", "setup", figures)
     return Check("cached", "ok", f"a repeated payload takes {ratio:.0%} of the time of a new one", figures=figures)
@@ -106,7 +106,7 @@ def retries(view: RunView) -> Check:
     found = [(name, float(value)) for name, value in _SAMPLE.findall(view.metrics)]
     tried = sum(value for name, value in found if _RETRIES.search(name))
     served = max((value for name, value in found if _SERVED.search(name)), default=0.0)
-    asked = view.rows.recorded + int(view.meta.facts.get("golden") or 0)
+    asked = view.rows.went_out + int(view.meta.facts.get("golden") or 0)
     figures = {"retries": tried, "served": served, "asked": float(asked)}
     if tried > 0:
         return Check("retries", "warning", f"the setup tells of {tried:.0f} retries, which hid as many failures",

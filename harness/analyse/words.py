@@ -28,7 +28,8 @@ def more(seconds: float) -> str:
     """How much more measuring it takes."""
     if not seconds < LONGEST_S:
         return "too close to tell within a day of measuring"
-    return f"about {max(1, math.ceil(seconds)):,} more seconds"
+    count = max(1, math.ceil(seconds))
+    return f"about {count:,} more second{'s' * (count > 1)}"
 
 
 def sentence(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> str:

@@ -38,7 +38,7 @@ def promised(expressions: list[str]) -> dict[str, str] | None:
     try:
         return slo_of(expressions) if expressions else None
     except ValueError as error:
-        raise UsageError(f"--slo: {error}", "see docs/measuring.md for what can be promised") from None
+        raise UsageError(f"--slo: {error}", "see docs/adding.md for what can be promised") from None
 
 
 def _value(text: str) -> Knob:
