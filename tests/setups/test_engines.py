@@ -19,7 +19,7 @@ CATALOG = find_catalog(Path(__file__).parents[2])
 ENGINES = ("triton", "torchserve", "mlserver")
 
 
-@pytest.mark.parametrize(("name", "workload"), [("triton", "ocr"), ("torchserve", "embed"), ("mlserver", "ocr")])
+@pytest.mark.parametrize(("name", "workload"), [("triton", "fraud"), ("torchserve", "fraud"), ("mlserver", "ocr")])
 def test_it_fails_no_point_that_its_limits_do_not_name(name: str, workload: str) -> None:
     setup = CATALOG.setup(name)
     points = {point.code: point for point in check(setup, CATALOG.workload(workload)).points}
