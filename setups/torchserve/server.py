@@ -73,7 +73,7 @@ def store(folder: Path) -> Path:
             "modelName": "model", "modelVersion": "1.0", "handler": "served.py", "configFile": "model.yaml"}}), "utf-8")
     (version / "model.yaml").write_text(json.dumps({  # JSON is YAML
         "minWorkers": workers, "maxWorkers": workers, "batchSize": int(os.environ["KNOB_MAX_BATCH"]),
-        "maxBatchDelay": int(os.environ["KNOB_MAX_DELAY_MS"]), "responseTimeout": 60, "startupTimeout": 60}), "utf-8")
+        "maxBatchDelay": int(os.environ["KNOB_MAX_DELAY_MS"]), "responseTimeout": 60, "startupTimeout": 110}), "utf-8")
     (version / "served.py").write_text("from served import Handler as Handler\n", "utf-8")
     return folder / "store"
 
