@@ -1,0 +1,37 @@
+"""Checking and tuning setups as a person meets it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_commands import TOYS, tailrace
+
+
+def test_a_setup_without_a_tune_table_cannot_be_tuned(tmp_path: Path) -> None:
+    done = tailrace("tune", "calm", "--workload", "echo", "--scenario", "brief", "--results", str(tmp_path), root=TOYS)
+    assert done.returncode == 2
+    assert "setup calm declares no knobs to search; add a [tune] table to " in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_ladder_can_be_shown_with_profiles_where_there_are_none(tmp_path: Path) -> None:
+    done = tailrace("run", "ladder", "--workload", "fraud", "-n", "1", "--tuned", "--dry-run",
+                    "--results", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "flask on fraud: no profile, so its defaults race" in done.stdout
+    assert "flask × fraud × fraud-steady r1" in done.stdout
+
+
+@pytest.mark.live
+def test_a_check_is_shown_and_kept(tmp_path: Path) -> None:
+    done = tailrace("check", "calm", "lies", "--workload", "echo", "--results", str(tmp_path), "--json", root=TOYS)
+    assert done.returncode == 99, done.stderr
+    calm, lies = json.loads(done.stdout)
+    assert {point["code"] for point in calm["points"] if point["verdict"] == "failed"} == {"overload"}
+    assert [point["code"] for point in lies["points"]] == ["ready"]
+    kept = sorted(path.name for path in tmp_path.glob("*/conformance/*"))
+    assert kept == ["calm-echo.answers.json", "calm-echo.json", "lies-echo.json"]
+    again = tailrace("check", "calm", "--workload", "echo", "--results", str(tmp_path), root=TOYS)
+    assert again.returncode == 99
+    assert "300 requests at once all waited" in again.stdout
