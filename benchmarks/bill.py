@@ -55,7 +55,9 @@ def recorded(setup: str, workload: str, workers: int) -> Service:
 def compared(service: Service, per_replica: float, demand: Curve, fleet: Fleet, seed: int) -> dict[str, float]:
     """Ratios replayed ÷ analytic of the month's price and of the price of a million good requests."""
     rate = Interval(per_replica, per_replica, per_replica)
-    said = bill(Offer("simulated", "", rate, HOURLY_USD, "", "", ""), demand, fleet)
+    flat_out = service.workers / float(service.times_s.mean())
+    said = bill(Offer("simulated", "", rate, HOURLY_USD, "", "", "", saturated=flat_out, promised=QUANTILE), demand,
+                fleet)
     began = time.perf_counter()
     seen = replay(demand.rate, per_replica, HOURLY_USD, fleet, service, LIMIT_S, QUANTILE, seed)
     hourly = seen.usd / seen.hours

@@ -20,10 +20,10 @@ class Offer:
     """One replica of a setup at a price.
 
     `rate` is what it carries within the promise, in requests a second; `each_rate` the same by repetition (paired
-    across setups by its number; empty where one search gave the interval). `p99_ms` is the latency
-    measured at `p99_at` requests a second (NaN where none was), `verdict` the promise's there.
-    `speed` multiplies the rate: a stated assumption about hardware that was not measured. `run_ids` are the evidence,
-    each run `seconds_each` long.
+    across setups by its number; empty where one search gave the interval). `saturated` is what it answers flat out,
+    where that is known; `promised` the share of requests that the promise is made to. `p99_ms` is the latency measured
+    at `p99_at` requests a second (NaN where none was), `verdict` the promise's there. `speed` multiplies both rates: a
+    stated assumption about hardware that was not measured. `run_ids` are the evidence, each run `seconds_each` long.
     """
 
     setup: str
@@ -37,6 +37,8 @@ class Offer:
     each_rate: Mapping[int, float] = field(default_factory=dict)
     p99_ms: Interval = UNKNOWN
     p99_at: float = math.nan
+    saturated: float = math.nan
+    promised: float = 0.99
     speed: float = 1.0
     verdict: Verdict = "inconclusive"
     seconds_each: float = math.nan
@@ -70,7 +72,7 @@ def bill(offer: Offer, demand: Curve, fleet: Fleet) -> Bill:
     """The bill of one offer."""
     rate = offer.rate.value * offer.speed
     replicas = plan(demand.rate, rate, fleet)
-    late = late_share(demand.rate, replicas, rate)
+    late = late_share(demand.rate, replicas, rate, offer.saturated * offer.speed)
     good_per_s = float(np.mean(demand.rate * (1 - late)))
     paid_hourly = float(replicas.paid.mean()) * offer.hourly_usd
     monthly = Interval(paid_hourly * HOURS_PER_MONTH, *_ends(offer, demand, fleet))
@@ -82,7 +84,7 @@ def bill(offer: Offer, demand: Curve, fleet: Fleet) -> Bill:
         Interval(million, monthly.low * share, monthly.high * share),
         good_per_s * SECONDS_PER_HOUR * HOURS_PER_MONTH,
         idle_share=max(0.0, 1 - demand.mean / capacity) if capacity else math.nan,
-        broken_minutes=float(late.mean()) * HOURS_PER_MONTH * 60,
+        broken_minutes=float(np.mean(late > 1 - offer.promised)) * HOURS_PER_MONTH * 60,
         peak_per_million_usd=per_million_usd(offer.hourly_usd, rate),
         assumptions=_assumptions(offer, demand, fleet),
     )
@@ -93,18 +95,28 @@ def monthly_usd(rates: Rates, per_replica: float, hourly_usd: float, fleet: Flee
     return float(plan(rates, per_replica, fleet).paid.mean()) * hourly_usd * HOURS_PER_MONTH
 
 
-def late_share(rates: Rates, replicas: Replicas, per_replica: float) -> Rates:
-    """Share (0–1) of each minute in which requests come faster than they can be served in time, or wait behind those
-    that did: a fluid queue that loses nothing, over a stretch that repeats (Newell 1982, ch. 2)."""
-    carried = replicas.serving * per_replica
-    excess = np.tile((rates - carried) * 60, 2)
+def late_share(rates: Rates, replicas: Replicas, per_replica: float, saturated: float = math.nan) -> Rates:
+    """Share (0–1) of each minute's requests that come faster than they can be served in time, or wait behind those that
+    did, over a stretch that repeats: a fluid queue at each replica that loses nothing (Newell 1982, ch. 2) and
+    is worked off at `saturated` requests a second, what a replica does flat out (`per_replica` where that is not
+    known). A replica that was there keeps its backlog; one that came later has none of it, and the newest go first."""
+    serving = np.tile(replicas.serving, 2)
+    each_rate = np.tile(rates, 2) / serving
+    over = each_rate > per_replica * (1 + 1e-9)
+    excess = 60 * (each_rate - (saturated if saturated > per_replica else per_replica))
     reached = np.cumsum(excess)
-    backlog = reached - np.minimum(np.minimum.accumulate(reached), 0)
-    before = np.concatenate([[0.0], backlog[:-1]])[len(rates):]
-    room = (carried - rates) * 60
-    with np.errstate(divide="ignore", invalid="ignore"):
-        drained = np.where(before > 0, before / np.where(room > 0, room, np.nan), 0.0)
-    return np.where(rates > carried * (1 + 1e-9), 1.0, np.minimum(np.nan_to_num(drained, nan=1.0), 1.0))
+    oldest = reached - np.minimum(np.minimum.accumulate(reached), 0)
+    waiting = np.concatenate([[0.0], oldest[:-1]])
+    late = np.zeros(len(serving))
+    queues: list[float] = []
+    for minute in np.flatnonzero((waiting > 0) | over):
+        if waiting[minute] <= 0:
+            queues = []
+        queues = queues[: serving[minute]] + [0.0] * (int(serving[minute]) - len(queues))
+        more = float(excess[minute])
+        late[minute] = 1.0 if over[minute] else sum(min(1.0, each / -more) for each in queues) / len(queues)
+        queues = [max(0.0, each + more) for each in queues]
+    return late[len(rates):]
 
 
 def each_monthly_usd(offer: Offer, demand: Curve, fleet: Fleet) -> dict[int, float]:

@@ -13,6 +13,7 @@ from harness.analyse.model import Cell, Interval, Verdict
 from harness.analyse.probe_figures import Probes
 from harness.analyse.summary import selected
 from harness.catalog.scenario import Scenario
+from harness.catalog.slo import parse_promise
 from harness.catalog.toml import nearest, validate
 from harness.decide.bill import UNKNOWN, Offer
 from harness.decide.choice_evidence import log_mean
@@ -181,7 +182,8 @@ def _estimated(asked: Asked, best: Cell, runs: Sequence[RunFigures]) -> Offer | 
         return "fewer than two valid runs tell its CPU time: search for its capacity"
     said = (f"{ESTIMATED} at {best.offered_rate:.4g}/s in {len(each)} runs, {BUSY:.0%} of {best.server_cpus} CPUs "
             "busy: search for its capacity to know")
-    return replace(_bare(asked, best.setup, log_mean(list(each.values())), said, best.verdict), each_rate=each,
+    rate = log_mean(list(each.values()))
+    return replace(_bare(asked, best.setup, rate, said, best.verdict), each_rate=each, saturated=rate.value / BUSY,
                    run_ids=tuple(run.meta.run_id for run in valid))
 
 
@@ -191,8 +193,10 @@ def cpu_bound(cpus: int, cores_used: float, throughput: float) -> float:
 
 
 def _bare(asked: Asked, name: str, rate: Interval, source: str, verdict: Verdict) -> Offer:
+    shares = [promise.quantile for promise in (parse_promise(*clause) for clause in asked.slo.items())
+              if promise.metric == "latency"]
     return Offer(name, asked.workload, rate, math.nan, "", "", source, speed=asked.speeds.get(name, 1.0),
-                 verdict=verdict)
+                 verdict=verdict, promised=max(shares, default=0.99))
 
 
 def _faced(offer: Offer, measured: Measured | None) -> Offer:
