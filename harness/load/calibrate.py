@@ -15,13 +15,15 @@ from harness.catalog.scenario import Stage
 from harness.load.arrivals import due_times
 from harness.load.calibration import Calibration, OraclePoint, RatePoint, StallPoint
 from harness.load.oracle import departures
-from harness.load.rig import Load, measure, target
+from harness.load.rig import Load, grpc_target, measure, target
 from harness.load.rows import Columns
 from harness.load.stock import reported_p99_ms
 
 SEED = 20
 LADDER = (500, 1_000, 2_000, 4_000, 8_000, 12_000, 16_000, 20_000, 24_000, 28_000, 32_000)
 QUICK_LADDER = (500, 4_000, 12_000, 20_000, 28_000)
+GRPC_LADDER = (100, 500, 1_000, 2_000, 4_000)
+QUICK_GRPC_LADDER = (100, 1_000)
 RATES = (16_000, 8_000, 4_000, 2_000, 1_000, 500)
 QUICK_RATES = (16_000, 4_000, 500)
 ORACLE_TRIES = 2
@@ -40,6 +42,8 @@ def calibrate(load_cpus: Sequence[int], target_cpus: Sequence[int], quick: bool,
         folder = Path(name)
         say("how fast can one core send on time?")
         rates, said = _ladder(cpu, server, folder, quick)
+        say("and over gRPC?")
+        calls = _grpc_ladder(cpu, server, folder, quick)
         say("does it report what a known queue does?")
         oracle, late_us = _against_oracle(cpu, server, folder, quick)
         say("does it see a stall of one second?")
@@ -49,7 +53,7 @@ def calibrate(load_cpus: Sequence[int], target_cpus: Sequence[int], quick: bool,
             say(f"what does stock Locust see ({STOCK[kind]})?")
             stalls.append(_stock(kind, cpu, server, folder, quick))
     return Calibration(rates, oracle, tuple(stalls), late_us, float(said["hiccup_ms"]),
-                       bool(said["realtime"]), cpu == server)
+                       bool(said["realtime"]), cpu == server, calls)
 
 
 def _ladder(cpu: int, server: int, folder: Path, quick: bool) -> tuple[tuple[RatePoint, ...], dict[str, Any]]:
@@ -65,6 +69,20 @@ def _ladder(cpu: int, server: int, folder: Path, quick: bool) -> tuple[tuple[Rat
     turns = range(0, len(stages), 2 * len(ladder))
     return tuple(_rate_point(float(rate), [_stage(rows, turn + 2 * rung) for turn in turns])
                  for rung, rate in enumerate(ladder)), said
+
+
+def _grpc_ladder(cpu: int, server: int, folder: Path, quick: bool) -> tuple[RatePoint, ...]:
+    """The same over gRPC, against a server in Python that answers at once: what its latency holds is the floor of any
+    figure measured over gRPC."""
+    ladder, tries, duration_s = (QUICK_GRPC_LADDER, 1, 0.8) if quick else (GRPC_LADDER, 2, 1.0)
+    stages: list[dict[str, object]] = []
+    for rate in ladder * tries:
+        stages += [{"arrivals": "poisson", "rate": float(rate), "duration_s": duration_s},
+                   {"arrivals": "poisson", "rate": float(ladder[0]), "duration_s": duration_s / 2}]
+    with grpc_target(server) as port:
+        rows, _, _ = measure(Load(stages, [b"0"], 1.0, SEED, "grpc"), port, cpu, folder)
+    return tuple(_rate_point(float(rate), [_stage(rows, 2 * (turn * len(ladder) + rung)) for turn in range(tries)])
+                 for rung, rate in enumerate(ladder))
 
 
 def _rate_point(rate: float, tries: list[Columns]) -> RatePoint:

@@ -62,8 +62,9 @@ class Calibration:
     """Everything that was measured.
 
     `rate_per_core` is the highest rate whose lag p99 is at most 0.2 ms in the median try, `best_rate_per_core` in any
-    try; 0 when none is. `realtime` tells whether the generator ran under SCHED_FIFO, `hiccup_ms` how long the host
-    paused its CPU in all while the lag was measured. The first of `stalls` is our own.
+    try; 0 when none is. `grpc` are points of the generator for gRPC against a server that answers at once. `realtime`
+    tells whether the generator ran under SCHED_FIFO, `hiccup_ms` how long the host paused its CPU in all while the lag
+    was measured. The first of `stalls` is our own.
     """
 
     rates: tuple[RatePoint, ...]
@@ -73,6 +74,7 @@ class Calibration:
     hiccup_ms: float
     realtime: bool
     shared_cpu: bool
+    grpc: tuple[RatePoint, ...] = ()
 
     @property
     def rate_per_core(self) -> float:
@@ -101,7 +103,8 @@ class Calibration:
 
     def tables(self) -> tuple[Table, ...]:
         """The same for people: a verdict, then what it rests on."""
-        return _verdict(self), _rates(self.rates), _oracle(self.oracle), _stalls(self.stalls)
+        calls = (_rates(self.grpc, "The same over gRPC (its client costs more)"),) if self.grpc else ()
+        return _verdict(self), _rates(self.rates), *calls, _oracle(self.oracle), _stalls(self.stalls)
 
 
 def _verdict(found: Calibration) -> Table:
@@ -121,8 +124,8 @@ def _verdict(found: Calibration) -> Table:
                  tuple((what, seen, asked, "yes" if met else "no") for what, seen, asked, met in rows))
 
 
-def _rates(points: tuple[RatePoint, ...]) -> Table:
-    return Table("Lag of one generator core, Poisson arrivals",
+def _rates(points: tuple[RatePoint, ...], title: str = "Lag of one generator core, Poisson arrivals") -> Table:
+    return Table(title,
                  ("requests/s", "lag p50 ms", "p99 ms", "p99.9 ms", "best p99 ms", "latency p50 ms", "p99 ms",
                   "errors"),
                  tuple((f"{p.rate:,.0f}", f"{p.lag_p50_ms:.3f}", f"{p.lag_p99_ms:.3f}", f"{p.lag_p999_ms:.3f}",

@@ -3,7 +3,6 @@
 The protocol is in docs/design.md, "How a run goes", item 5.
 """
 
-import resource
 import socket
 import sys
 import time
@@ -20,11 +19,12 @@ from harness.errors import TailraceError
 from harness.load.arrivals import due_times, share
 from harness.load.closed import ClosedEngine
 from harness.load.engine import MOST_CONNECTIONS, Aim, Engine
-from harness.load.hiccup import Hiccups, Meter
+from harness.load.hiccup import Meter
+from harness.load.hiccup import figures as figures_of
 from harness.load.locustfile import user_that
 from harness.load.orders import Orders
 from harness.load.payloads import Payloads
-from harness.load.process import Collector, pin, raise_file_limit, realtime
+from harness.load.process import Collector, cpu_s, pin, raise_file_limit, realtime
 from harness.load.progress import Progress, tell
 from harness.load.rows import clock_offset, receive_lag, save
 from harness.load.spec import LoadSpec, read_spec
@@ -71,7 +71,7 @@ def run(spec: LoadSpec) -> None:
         before = clock_offset()
         tell({"ready": True, "n": len(engine.due_ns)})
         t0_ns = orders.t0_ns.get()
-        began_s, cpu_began_s = time.monotonic(), _cpu_s()
+        began_s, cpu_began_s = time.monotonic(), cpu_s()
         if t0_ns is not None:
             engine.begin_at(t0_ns)
             orders.stopped_by(engine.stop)
@@ -79,7 +79,7 @@ def run(spec: LoadSpec) -> None:
             with Progress(engine, t0_ns, shown_by, spec.path, Path(f"{spec.out}.live") if spec.live else None):
                 runner.start(1, spawn_rate=1)
                 engine.over.wait()
-        figures = {"cpu_s": _cpu_s() - cpu_began_s, "wall_s": time.monotonic() - began_s,
+        figures = {"cpu_s": cpu_s() - cpu_began_s, "wall_s": time.monotonic() - began_s,
                    "gc_pauses": len(collector.pauses_ns), "gc_ms": sum(collector.pauses_ns) / 1e6,
                    "gc_pauses_ns": collector.since(t0_ns or 0),
                    "connections": engine.opened, "stray_answers": engine.stray, "realtime": hurried}
@@ -89,20 +89,7 @@ def run(spec: LoadSpec) -> None:
                 "wall_step_ms": (clocks[1].offset_ns - clocks[0].offset_ns) / 1e6}
     save(spec.out, columns, engine.answers, isinstance(engine, ClosedEngine))
     runner.quit()
-    tell({"end": True, "n": len(columns["seq"]), **figures, **_hiccup_figures(meter.hiccups, t0_ns or 0)})
-
-
-def _hiccup_figures(hiccups: Hiccups, t0_ns: int) -> dict[str, Any]:
-    """Count, total and greatest length, and [from, to] in ns since t0 of the host's pauses."""
-    lengths_ms = [(end - start) / 1e6 for start, end in hiccups.pauses_ns]
-    return {"hiccup_realtime": hiccups.realtime, "hiccup_count": len(lengths_ms), "hiccup_ms": sum(lengths_ms),
-            "hiccup_max_ms": max(lengths_ms, default=0.0),
-            "hiccup_pauses_ns": [[start - t0_ns, end - t0_ns] for start, end in hiccups.pauses_ns]}
-
-
-def _cpu_s() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
+    tell({"end": True, "n": len(columns["seq"]), **figures, **figures_of(meter.hiccups, t0_ns or 0)})
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 PERIOD_NS = 2_000_000
 LATE_NS = 500_000
@@ -28,6 +29,14 @@ class Hiccups:
 
     realtime: bool = False
     pauses_ns: list[list[int]] = field(default_factory=list)
+
+
+def figures(hiccups: Hiccups, t0_ns: int) -> dict[str, Any]:
+    """Count, total and greatest length, and [from, to] in ns since t0 of the host's pauses."""
+    lengths_ms = [(end - start) / 1e6 for start, end in hiccups.pauses_ns]
+    return {"hiccup_realtime": hiccups.realtime, "hiccup_count": len(lengths_ms), "hiccup_ms": sum(lengths_ms),
+            "hiccup_max_ms": max(lengths_ms, default=0.0),
+            "hiccup_pauses_ns": [[start - t0_ns, end - t0_ns] for start, end in hiccups.pauses_ns]}
 
 
 class Meter:

@@ -46,6 +46,19 @@ class Payloads:
         return head + body.tobytes() if len(body) <= COPIED_BYTES else (head, body)
 
 
+class Bodies:
+    """A pool of bodies on disk, as they are. Raises TailraceError like Payloads."""
+
+    def __init__(self, prefix: Path) -> None:
+        self._offsets, self._bodies = _open_pool(prefix)
+        self._pool = len(self._offsets) - 1
+
+    def body(self, seq: int) -> bytes:
+        """What request `seq` sends."""
+        index = seq % self._pool
+        return bytes(self._bodies[int(self._offsets[index]):int(self._offsets[index + 1])])
+
+
 def write_pool(prefix: Path, bodies: list[bytes]) -> None:
     """`bodies` as the files that LoadSpec.payloads names."""
     offsets = np.zeros(len(bodies) + 1, np.int64)

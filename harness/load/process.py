@@ -45,6 +45,12 @@ def raise_file_limit() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
+def cpu_s() -> float:
+    """CPU seconds that this process has used."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
 @dataclass
 class Collector:
     """Notes the garbage collector's passes while it is watched. With `frozen`, what lives now is never looked at

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from harness.errors import RunFailedError
 from harness.load.merge import merge_parts
@@ -17,6 +17,8 @@ from harness.load.rows import Columns
 from harness.load.spec import LoadSpec, write_spec
 
 TARGET = Path(__file__).with_name("target.py")
+GRPC_TARGET = Path(__file__).with_name("grpc_target.py")
+GENERATORS = {"http": "generator", "grpc": "grpc_generator"}
 TIMEOUT_S = 5.0
 LEAD_S = 0.3
 
@@ -45,6 +47,17 @@ def target(cpu: int, stall_after_s: float = 0.0, stall_s: float = 0.0) -> Iterat
             process.kill()
 
 
+@contextmanager
+def grpc_target(cpu: int) -> Iterator[int]:
+    """The port of a gRPC server on `cpu` that answers at once, for as long as the context lasts."""
+    command = [sys.executable, "-I", str(GRPC_TARGET), str(cpu)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield int(_line(process)["port"])
+        finally:
+            process.kill()
+
+
 @dataclass(frozen=True)
 class Load:
     """One generator's load: open-loop stages, and one body per distinct service time."""
@@ -53,15 +66,17 @@ class Load:
     bodies: list[bytes]
     warmup_s: float
     seed: int
+    transport: Literal["http", "grpc"] = "http"
 
 
 def measure(load: Load, port: int, cpu: int, folder: Path) -> tuple[Columns, dict[str, Any], int]:
     """(rows, what the generator said at its end, t0 in monotonic ns). Raises RunFailedError when it gives no rows."""
     write_pool(folder / "pool", load.bodies)
     spec = LoadSpec("127.0.0.1", port, "/", "text/plain", {}, list(load.stages), load.warmup_s, load.seed,
-                    str(folder / "pool"), TIMEOUT_S, 0, 0, 1, cpu, True, str(folder / "rows"))
+                    str(folder / "pool"), TIMEOUT_S, 0, 0, 1, cpu, True, str(folder / "rows"),
+                    transport=load.transport)
     write_spec(spec, folder / "spec.json")
-    command = [sys.executable, "-m", "harness.load.generator", str(folder / "spec.json")]
+    command = [sys.executable, "-m", f"harness.load.{GENERATORS[load.transport]}", str(folder / "spec.json")]
     with (folder / "load.log").open("w") as log, subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True) as process:
         try:

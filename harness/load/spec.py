@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -36,6 +36,7 @@ class LoadSpec:
     realtime: bool
     out: str
     web_port: int | None = None
+    transport: Literal["http", "grpc"] = "http"
     live: bool = False
 
 

@@ -17,6 +17,7 @@ from harness.errors import RunFailedError
 from harness.load.spec import LoadSpec, UserSpec, write_spec
 from harness.run.pipes import Lines, Message
 
+_MODULES = {"http": "generator", "grpc": "grpc_generator"}
 _READY_S = 120.0
 _LEAD_S = 0.2
 _WRITING_S = 30.0
@@ -128,7 +129,7 @@ class Generators:
         write_spec(spec, path)
         env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(path.parent), "LANG": "C.UTF-8",
                "PYTHONPATH": str(_ROOT), "TMPDIR": str(path.parent)}
-        module = "generator" if isinstance(spec, LoadSpec) else "user_locustfile"
+        module = _MODULES[spec.transport] if isinstance(spec, LoadSpec) else "user_locustfile"
         process = subprocess.Popen([sys.executable, "-m", f"harness.load.{module}", str(path)], stdin=subprocess.PIPE,
                                    stdout=subprocess.PIPE, stderr=self._log, env=env, cwd=path.parent,
                                    start_new_session=True)

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.catalog.scenario import Scenario
-from harness.errors import TailraceError
 from harness.load.spec import LoadSpec, UserSpec
 from harness.plan.attempt import Attempt
 from harness.run.bench import Bench
@@ -40,9 +39,6 @@ def load_specs(attempt: Attempt, bench: Bench, content_type: str, payloads: Path
         sampled = min(expected, round(expected * SURE_S / scenario.duration_s))
     every = 1 if sampled is None else max(1, sampled // bench.judged_per_run)
     codec = attempt.setup.codec
-    if codec.transport == "grpc":
-        raise TailraceError(f"setup {attempt.setup.name}: load over gRPC is not possible yet",
-                            "choose one of its protocols over HTTP")
     headers = dict(codec.headers)
     if scenario.deadline_ms is not None:
         headers["x-request-timeout-ms"] = f"{scenario.deadline_ms:g}"
@@ -54,6 +50,7 @@ def load_specs(attempt: Attempt, bench: Bench, content_type: str, payloads: Path
         answers_every=every | 1,  # odd, so that it shares no factor with a pool of 2^n payloads
         worker=worker, workers=len(cpus), cpu=cpu, realtime=bench.realtime, out=str(scratch / f"part{worker}"),
         web_port=bench.web_port if worker == 0 else None, live=bench.judge(attempt) is not None,
+        transport=codec.transport,
     ) for worker, cpu in enumerate(cpus)]
 
 

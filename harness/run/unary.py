@@ -39,6 +39,6 @@ def call(opened: "grpc.Channel", method: str, message: bytes, timeout_s: float) 
             raise TimeoutError(f"no answer within {timeout_s:g} s") from None
         if was_lost(code, said):
             raise ConnectionError(said) from None
-        return Reply(http_status(code), {}, said.encode())
+        return Reply(http_status(code, said), {}, said.encode())
     told = [*(done.initial_metadata() or ()), *(done.trailing_metadata() or ())]
     return Reply(200, {key: value for key, value in told if isinstance(value, str)}, body)

@@ -13,6 +13,7 @@ from tritonclient import grpc, http
 from tritonclient.grpc import service_pb2
 
 from harness.protocols.codec import Headers
+from harness.protocols.grpc_status import http_status, was_lost
 from harness.protocols.oip import HEAD_BYTES
 from harness.protocols.table import CODECS
 
@@ -174,3 +175,18 @@ def test_triton_grpc_client_says_the_same() -> None:
     read = grpc.InferResult(service_pb2.ModelInferResponse.FromString(grpc_answer(PNG)))
     assert read.as_numpy("answer").tolist() == [[CODECS["oip-grpc"].unwrap(grpc_answer(PNG), {})]]
     assert CODECS["oip-grpc"].unwrap(grpc_answer(PNG, raw=False), {}) == PNG
+
+
+@pytest.mark.parametrize(("code", "words", "status"), [
+    (0, "", 200), (3, "bad", 400), (4, "", 504), (5, "", 404), (12, "", 404), (14, "", 503), (8, "queue is full", 503),
+    (8, "Received message larger than max (9 vs. 4)", 413), (99, "", 500),
+])
+def test_grpc_statuses_as_http_s(code: int, words: str, status: int) -> None:
+    assert http_status(code, words) == status
+
+
+def test_a_lost_connection_is_no_refusal() -> None:
+    assert was_lost(14, "Socket closed")
+    assert was_lost(14, "failed to connect to all addresses")
+    assert not was_lost(14, "the queue is full")
+    assert not was_lost(3, "Socket closed")

@@ -218,5 +218,25 @@ def test_other_protocols_are_measured_and_judged(bench: Bench, watcher: Any, pro
 
 def test_conformance_speaks_the_setup_s_protocol(bench: Bench) -> None:
     catalog = Catalog(TOYS)
-    points = check(catalog.setup("polyglot"), catalog.workload("echo"))
-    assert [point.message for point in points if point.verdict != "passed"] == []
+    found = check(catalog.setup("polyglot"), catalog.workload("echo"))
+    assert {point.code for point in found.points if point.verdict == "failed"} <= {"overload"}
+
+
+def test_load_goes_over_grpc(run_toy: RunToy) -> None:
+    run = run_toy("calls")
+    assert (run.meta.status, run.meta.reason) == ("ok", "")
+    rows = run.columns("seq", "due_ns", "sent_ns", "done_ns", "status", "judged", "batch", "queue_us", "first_byte_ns")
+    assert list(rows["seq"]) == list(range(ROWS))
+    assert set(rows["status"]) == {200}
+    assert set(rows["judged"]) == {1}
+    assert (set(rows["batch"]), set(rows["queue_us"])) == ({1}, {500})
+    assert np.all(rows["due_ns"] <= rows["sent_ns"])
+    assert np.all(rows["sent_ns"] < rows["done_ns"])
+    assert np.all(rows["first_byte_ns"] == rows["done_ns"])
+
+
+def test_conformance_over_grpc(bench: Bench) -> None:
+    catalog = Catalog(TOYS)
+    found = check(catalog.setup("calls"), catalog.workload("echo"))
+    failed = {point.code: point.message for point in found.points if point.verdict == "failed"}
+    assert set(failed) <= {"overload"}, failed
