@@ -21,7 +21,8 @@ ALLOWED = {
     "decide": {"errors", "catalog", "record", "analyse"},
     "report": {"errors", "catalog", "record", "analyse", "decide"},
     "tune": {"errors", "catalog", "analyse"},
-    "cli": {"tune", "errors", "catalog", "plan", "record", "load", "run", "analyse", "decide", "report"},
+    "audit": {"errors", "catalog", "plan", "record", "load", "run", "analyse", "decide", "report"},
+    "cli": {"tune", "errors", "catalog", "plan", "record", "load", "run", "analyse", "decide", "report", "audit"},
 }
 
 

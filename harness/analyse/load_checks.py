@@ -157,13 +157,13 @@ def host_pauses(view: RunView) -> Check:
     """Invalid where so many requests met a pause of the host that pauses alone could decide the strictest promise; a
     warning where they are surely more than 0.1 %.
 
-    A pause counts where it is longer than the lag allowed, and meets a request between its due time and its answer. A
-    meter without realtime priority also sees the generator's own work, so it can only warn.
+    A pause counts where it is longer than the lag allowed at p99.9, and meets a request between its due time and its
+    answer. A meter without realtime priority also sees the generator's own work, so it can only warn.
     """
     rows, (pauses, sure) = view.rows, pauses_of(view)
     if not any("hiccup_pauses_ns" in each for each in view.generators):
         return Check("host_pauses", "note", "no meter of host pauses ran", blames="harness")
-    long = pauses[(pauses[:, 1] - pauses[:, 0]) / 1e6 > max(LAG_P99_MS, _allowance_ms(view))]
+    long = pauses[(pauses[:, 1] - pauses[:, 0]) / 1e6 > max(LAG_P999_MS, _allowance_ms(view))]
     met = share_met(view, long)
     decisive = min([1 - promise.quantile for promise in view.scenario.promises if promise.metric == "latency"],
                    default=DECISIVE_SHARE)

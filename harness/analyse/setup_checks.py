@@ -38,7 +38,7 @@ def answers(view: RunView) -> Check:
 def errors(view: RunView) -> Check:
     """A note where requests failed, a warning above 1 %; failures are results, not faults of the measurement."""
     rows = view.rows
-    failed = int(np.count_nonzero(rows.failed))
+    failed = int(np.count_nonzero(rows.failed & ~rows.unanswered))
     if not failed:
         return Check("errors", "ok", "every request was answered")
     share = failed / len(rows)

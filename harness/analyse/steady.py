@@ -21,7 +21,8 @@ SETTLED_P = 1e-4
 TREND_P = 1e-4
 CORRELATED = 0.2
 STALL_MS = 25.0
-STALL_P50S = 10.0
+STALL_GAPS = 15.0
+USUAL_SHARE = 0.2
 STALLED_REQUESTS = 3
 PERIODIC_STALLS = 4
 PERIODIC_SPREAD = 0.25
@@ -98,25 +99,26 @@ def warm_up(latency_ms: NDArray[np.floating], slower: float = 1.2) -> WarmUp:
 def trend(latency_ms: NDArray[np.floating]) -> Trend | None:
     """The trend of 20 stretches' medians (each of at least 20 requests; else None).
 
-    The slope's standard error counts as many stretches as their lag-1 correlation leaves independent (Santer et al.
-    2000, J. Geophys. Res. 105, eq. 6), so a queue that wanders is not taken for one that drifts.
+    The slope's standard error counts as many stretches as the lag-1 correlation around a parabola leaves independent
+    (Santer et al. 2000, J. Geophys. Res. 105, eq. 6), so a queue that wanders is not taken for one that drifts.
     """
     medians = stretch_medians(latency_ms)
     if not len(medians) or not np.all(np.isfinite(medians)):
         return None
     values, at = np.log(np.maximum(medians, 1e-3)), np.linspace(-0.5, 0.5, len(medians))
     slope = float(at @ values) / float(at @ at)
-    residual = values - values.mean() - slope * at
+    bend = at**2 - float(np.mean(at**2))
+    residual = values - values.mean() - slope * at - float(bend @ values) / float(bend @ bend) * bend
     n, spread = len(values), float(residual @ residual)
     if spread <= 1e-18:
         return Trend(math.exp(slope), float(abs(slope) <= 1e-9))
     follows = float(residual[1:] @ residual[:-1]) / spread
-    follows = min(0.99, max(0.0, follows + (1 + 4 * follows) / n))  # what detrending takes away (Marriott & Pope 1954)
+    follows = min(0.99, max(0.0, follows + (2 + 5 * follows) / n))  # what detrending takes away (Marriott & Pope 1954)
     effective = n * (1 - follows) / (1 + follows)
-    if effective <= 3:
+    if effective <= 4:
         return Trend(math.exp(slope), 1.0)
-    error = math.sqrt(spread / (effective - 2) / float(at @ at))
-    return Trend(math.exp(slope), 2 * float(special.stdtr(effective - 2, -abs(slope) / error)))
+    error = math.sqrt(spread / (effective - 3) / float(at @ at))
+    return Trend(math.exp(slope), 2 * float(special.stdtr(effective - 3, -abs(slope) / error)))
 
 
 def growth(latency_ms: NDArray[np.floating]) -> Trend | None:
@@ -143,14 +145,19 @@ def stretch_medians(latency_ms: NDArray[np.floating]) -> Floats:
 
 
 def stalls(sent_ns: NDArray[np.int64], done_ns: NDArray[np.int64]) -> Stalls:
-    """Gaps between answers in which at least three requests were sent, each gap at least 25 ms long and ten times the
-    median time in the server. At a beat: four or more whose distances spread by less than a quarter of their mean."""
+    """Gaps between answers in which at least three requests were sent, each gap at least 25 ms long and fifteen times
+    the usual one: that which a fifth of the time passes in gaps shorter than (so that neither batches answered together
+    nor one long stall hide what is usual). At a beat: four or more whose distances spread by less than a quarter of
+    their mean."""
     none = Stalls(np.zeros((0, 2), np.int64), math.nan)
     if len(done_ns) < STALLED_REQUESTS:
         return none
     ends, starts = np.sort(done_ns), np.sort(sent_ns)
-    shortest_ns = max(STALL_MS * 1e6, STALL_P50S * float(np.median(done_ns - sent_ns)))
-    wide = np.flatnonzero(np.diff(ends) >= shortest_ns)
+    gaps = np.diff(ends)
+    ordered = np.sort(gaps)
+    usual = ordered[np.searchsorted(np.cumsum(ordered), USUAL_SHARE * float(gaps.sum()))]
+    shortest_ns = max(STALL_MS * 1e6, STALL_GAPS * float(usual))
+    wide = np.flatnonzero(gaps >= shortest_ns)
     met = np.searchsorted(starts, ends[wide + 1]) - np.searchsorted(starts, ends[wide], side="right")
     wide = wide[met >= STALLED_REQUESTS]
     if not len(wide):

@@ -70,6 +70,9 @@ def test_a_drift_is_told_with_its_size() -> None:
     assert line is not None
     assert line.p_value < 1e-4
     assert line.ratio == pytest.approx(1.6, rel=0.1)
+    bent = trend(rng.lognormal(0, 0.3, 500) * (1.6 + 8e-3 * np.arange(500)))
+    assert bent is not None
+    assert bent.p_value < 1e-4
     assert trend(np.ones(399)) is None
 
 
@@ -109,6 +112,15 @@ def test_pauses_are_found_with_their_beat() -> None:
     uneven = stalls(*stream([0.3, 0.5, 1.6, 1.9, 3.5], 0.06))
     assert len(uneven.spans_ns) == 5
     assert np.isnan(uneven.every_s)
+
+
+def test_batches_answered_together_are_no_pauses_and_a_stall_of_most_of_the_run_is_one() -> None:
+    sent = np.arange(2000) * 2_000_000
+    batches = (sent // 64_000_000 + 2) * 64_000_000 + np.arange(2000) % 32 * 10_000
+    assert len(stalls(sent, batches).spans_ns) == 0
+    frozen = np.where((sent > 10**9) & (sent < 35 * 10**8), 35 * 10**8 + np.arange(2000) * 100, sent + 2_000_000)
+    [[start, end]] = stalls(sent, frozen).spans_ns
+    assert (start / 1e9, end / 1e9) == (pytest.approx(1.0, abs=0.01), pytest.approx(3.5, abs=0.01))
 
 
 def test_a_lull_without_requests_is_no_pause(sojourn: Sojourn) -> None:

@@ -23,6 +23,8 @@ class Toy:
         self.stalled = threading.Lock()
         self.stopping = False
         self.tongue = TONGUES[os.environ.get("KNOB_PROTOCOL", "json")]
+        self.closes_after = 1 << 30  # requests that a connection carries
+        self.timing = "queue;dur=0.5, wait;dur=0.25, model;dur=1.0"
 
     def ready(self) -> tuple[int, bytes]:
         return (503, b"loading") if self.habit == "never-ready" else (200, b"ready")
@@ -55,6 +57,7 @@ class Toy:
 
 def handler(toy: Toy) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
+        carried = 0
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
 
@@ -76,9 +79,10 @@ def handler(toy: Toy) -> type[BaseHTTPRequestHandler]:
         def answer(self, status: int, body: bytes) -> None:
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
-            self.send_header("Server-Timing", "queue;dur=0.5, wait;dur=0.25, model;dur=1.0")
+            self.send_header("Server-Timing", toy.timing)
             self.send_header("x-batch-size", "1")
-            if toy.stopping:
+            self.carried += 1
+            if toy.stopping or self.carried >= toy.closes_after:
                 self.send_header("Connection", "close")
             self.end_headers()
             self.wfile.write(body)
@@ -130,9 +134,13 @@ def main() -> None:
     habit = sys.argv[1]
     toy = Toy(habit)
     begin_habit(habit)
-    host = "0.0.0.0" if habit == "all-addresses" else os.environ["HOST"]
+    serve(toy, "0.0.0.0" if habit == "all-addresses" else os.environ["HOST"], habit != "ignores-sigterm")
+
+
+def serve(toy: Toy, host: str, ends: bool = True) -> None:
+    """Serves until SIGTERM, or for ever."""
     server = Server((host, int(os.environ["PORT"])), handler(toy))
-    if habit != "ignores-sigterm":
+    if ends:
         signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=finish, args=[toy, server]).start())
     server.serve_forever(poll_interval=0.05)
 

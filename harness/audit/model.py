@@ -1,0 +1,75 @@
+"""What an audit is made of and what it says."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from harness.analyse.model import Check
+from harness.audit.lab import Lab
+from harness.record.read import StoredRun
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """What a fault left to be examined: every check that was made, and the run's status with its reason."""
+
+    checks: tuple[Check, ...]
+    status: str = "ok"
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One kind of fault. It is caught where one of the checks `codes` is not ok, or where the run's reason holds
+    `reason` (if given). `seed` makes it for real, given the lab, clean runs to alter, and the number of the try."""
+
+    name: str
+    how: str
+    codes: tuple[str, ...]
+    seed: Callable[[Lab, Sequence[StoredRun], int], Seeded]
+    reason: str = ""
+    quick: bool = True
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One try at one fault: whether it was caught, and what was said about it."""
+
+    fault: str
+    how: str
+    caught: bool
+    said: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """By repetitions (pairs of runs), the smallest ratio between two setups that would be told here with 80 % power."""
+
+    metric: str
+    ratio: float
+    p_value: float
+    spread: float
+    detectable: dict[int, float]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Everything the audit found. `clean_runs` are runs without a fault while the machine did nothing else, `disturbed`
+    those beside which it did; `false` are accusations of the former, as (run, code, message)."""
+
+    trials: tuple[Trial, ...]
+    clean_runs: int
+    disturbed: int
+    false: tuple[tuple[str, str, str], ...]
+    noise: tuple[Difference, ...]
+    pairs: int
+    seconds: float
+
+    @property
+    def caught(self) -> int:
+        """Tries in which the fault was caught."""
+        return sum(trial.caught for trial in self.trials)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether at least 95 % were caught and no clean run was accused, of which there must be some."""
+        return self.caught >= 0.95 * len(self.trials) and not self.false and self.clean_runs > 0

@@ -1,0 +1,64 @@
+"""The audit: faults seeded and looked for, clean runs and what they are accused of, the noise of two like arms."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from harness.audit.clean import ACCUSING, accusations, clean_runs
+from harness.audit.lab import Lab, lab
+from harness.audit.machine_faults import MACHINE_FAULTS
+from harness.audit.model import Audit, Fault, Seeded, Trial
+from harness.audit.noise import noise_floor
+from harness.audit.record_faults import RECORD_FAULTS
+from harness.audit.server_faults import SERVER_FAULTS
+from harness.record.read import StoredRun
+
+FAULTS: tuple[Fault, ...] = (*RECORD_FAULTS, *SERVER_FAULTS, *MACHINE_FAULTS)
+TRIES, QUICK_TRIES = 3, 1
+CLEAN, QUICK_CLEAN = 50, 4
+LIMIT_S, QUICK_LIMIT_S = 590.0, 85.0
+CLEAN_PART = 0.45  # of the time, at most, goes into clean runs
+
+
+def audit(quick: bool, say: Callable[[str], None]) -> Audit:
+    """Makes clean runs in two arms, then seeds every fault (with `quick` the less slow ones, once) and examines all.
+    What there is no time for is left out, later tries first.
+
+    Raises TailraceError where the toys are missing, another tailrace is measuring, or a clean run fails.
+    """
+    began, limit_s = time.monotonic(), QUICK_LIMIT_S if quick else LIMIT_S
+    with lab() as place:
+        clean = clean_runs(place, QUICK_CLEAN if quick else CLEAN, began + CLEAN_PART * limit_s, say)
+        false = tuple(each for run in clean.idle for each in accusations(run))
+        for run, code, words in false:
+            say(f"ACCUSED {run}: {code} {words}")
+        faults = [fault for fault in FAULTS if fault.quick or not quick]
+        basis = [run for pair in clean.pairs for run in pair]
+        trials = _trials(place, basis, faults, QUICK_TRIES if quick else TRIES, began + limit_s, say)
+        noise = noise_floor(clean.pairs)
+    return Audit(tuple(trials), len(clean.idle), clean.disturbed, false, noise, len(clean.pairs),
+                 time.monotonic() - began)
+
+
+def _trials(place: Lab, clean: Sequence[StoredRun], faults: Sequence[Fault], tries: int, until_s: float,
+            say: Callable[[str], None]) -> list[Trial]:
+    """The tries in order of the faults."""
+    made: dict[Fault, list[Trial]] = {fault: [] for fault in faults}
+    for number in range(tries):
+        for fault in faults:
+            if time.monotonic() > until_s:
+                break
+            trial = judged(fault, fault.seed(place, clean, number))
+            made[fault].append(trial)
+            say(f"{'caught' if trial.caught else 'MISSED'}  {fault.name}: {trial.said}")
+    return [trial for tried in made.values() for trial in tried]
+
+
+def judged(fault: Fault, found: Seeded) -> Trial:
+    """Whether what was found accuses of the fault: one of its checks is not ok, or the run's reason says it."""
+    told = [check for check in found.checks if check.code in fault.codes and check.severity != "ok"]
+    if told:
+        return Trial(fault.name, fault.how, True, f"{told[0].severity}: {told[0].message}")
+    if fault.reason and fault.reason in found.reason:
+        return Trial(fault.name, fault.how, True, f"{found.status}: {found.reason}")
+    others = "; ".join(f"{check.code} {check.severity}" for check in found.checks if check.severity in ACCUSING)
+    return Trial(fault.name, fault.how, False, f"{found.status} {found.reason} {others}".strip() or "nothing")

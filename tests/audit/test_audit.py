@@ -1,0 +1,96 @@
+"""The audit's own judgement: what counts as caught, what as false, what the noise floor says; and a few faults for real."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import pytest
+from scipy import stats
+
+from harness.analyse.model import Check
+from harness.audit.clean import clean_runs
+from harness.audit.lab import Lab, lab
+from harness.audit.model import Audit, Fault, Seeded, Trial
+from harness.audit.noise import detectable
+from harness.audit.run import FAULTS, judged
+from harness.cli.audit import sentence
+from harness.record.read import StoredRun
+from harness.report.options import Options, analysed
+from harness.report.validity import html
+
+FAULT = Fault("name", "how", ("lag", "rate"), lambda _lab, _runs, _try: Seeded(()), "out of cheese")
+AUDIT = Audit((Trial("a", "b", True, ""),) * 20, 50, 3, (), (), 25, 500.0)
+
+
+@pytest.mark.parametrize(("found", "caught"), [
+    (Seeded((Check("lag", "warning", "late"),)), True),
+    (Seeded((Check("lag", "ok", "in time"), Check("rate", "note", "low"))), True),
+    (Seeded((Check("lag", "ok", "in time"), Check("answers", "invalid", "wrong"))), False),
+    (Seeded((), "failed", "fatal: out of cheese"), True),
+    (Seeded((), "failed", "for another reason"), False),
+])
+def test_a_fault_is_caught_by_its_own_check_or_reason_only(found: Seeded, caught: bool) -> None:
+    assert judged(FAULT, found).caught is caught
+
+
+def test_trust_needs_nineteen_of_twenty_and_no_false_accusation() -> None:
+    assert AUDIT.trusted
+    missed = Trial("c", "d", False, "nothing")
+    assert replace(AUDIT, trials=(*AUDIT.trials[:19], missed)).trusted
+    assert not replace(AUDIT, trials=(*AUDIT.trials[:18], missed, missed)).trusted
+    assert not replace(AUDIT, false=(("run", "lag", "late"),)).trusted
+    assert not replace(AUDIT, clean_runs=0).trusted
+    assert "20 of 20 tries at 1 kinds" in sentence(AUDIT)
+
+
+def test_there_are_more_than_twenty_kinds_each_with_a_name_of_its_own() -> None:
+    assert len({(fault.name, fault.how) for fault in FAULTS}) == len(FAULTS) >= 40
+    assert sum(fault.quick for fault in FAULTS) >= 20
+    assert all(fault.codes or fault.reason for fault in FAULTS)
+
+
+@pytest.mark.parametrize(("spread", "repetitions"), [(0.1, 5), (0.3, 20)])
+def test_what_is_called_detectable_is_detected_four_times_in_five(spread: float, repetitions: int) -> None:
+    shift = math.log(detectable(spread, repetitions))
+    freedom = repetitions - 1
+    power = stats.nct.sf(stats.t.ppf(0.975, freedom), freedom, shift / (spread / math.sqrt(repetitions)))
+    assert power == pytest.approx(0.8, abs=0.05)
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Lab]:
+    with lab() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def clean(place: Lab) -> Sequence[StoredRun]:
+    made = clean_runs(place, 2, 0.0, lambda _: None)
+    return [run for pair in made.pairs for run in pair]
+
+
+@pytest.mark.live
+def test_faults_of_servers_and_records_are_caught_for_real(place: Lab, clean: Sequence[StoredRun]) -> None:
+    chosen = ("stalls", "crashes mid run", "lies", "remembers", "over capacity", "rows edited", "unlike schedules",
+              "another run", "environment unlike its lock")
+    trials = [judged(fault, fault.seed(place, clean, 0)) for fault in FAULTS if fault.name in chosen]
+    assert len(trials) == len(chosen)
+    assert [trial.fault for trial in trials if not trial.caught] == []
+
+
+@pytest.mark.live
+def test_stalls_lies_and_crashes_show_up_in_the_report_as_what_they_are(place: Lab) -> None:
+    bench = replace(place.bench, results=place.scratch / "toys")
+    for toy in ("stalls", "lies", "crashes-at-start", "answers-wrongly"):
+        place.run(place.attempt(setup=toy), bench=bench)
+    page = html(analysed(Options(str(bench.results), None, None, (), True, "", "")))
+    for words in ("nothing was answered for up to 10", "said ready, but golden request 1 got 503",
+                  "the model file is missing", "golden request 2 is answered wrongly"):
+        assert words in page
+
+
+@pytest.mark.live
+def test_gauges_tell_of_work_beside_a_run(place: Lab) -> None:
+    [busy] = [fault for fault in FAULTS if fault.name == "work on the server's CPUs"]
+    found = busy.seed(place, [], 0)
+    assert {check.code for check in found.checks if check.severity != "ok"} >= {"other_work"}
