@@ -1,4 +1,4 @@
-"""The audit's own judgement: what counts as caught, what as false, what the noise floor says; and a few faults for real."""
+"""The audit's own judgement: what is caught, what false, what the noise floor says; and a few faults for real."""
 
 import math
 from collections.abc import Iterator, Sequence
