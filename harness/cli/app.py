@@ -88,7 +88,7 @@ def calibrate(
 
 
 @app.command()
-def audit(quick: Annotated[bool, typer.Option("--quick", help="90 s, not 10 min.")] = False, json: Json = False) -> None:
+def audit(quick: Annotated[bool, typer.Option("--quick", help="A sample.")] = False, json: Json = False) -> None:
     """Seed faults for real and show which are caught; exits 111 unless 95 % are, and no clean run is accused."""
     from harness.cli.audit import audit as examine
 
