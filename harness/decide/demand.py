@@ -145,7 +145,7 @@ def _bursty(demand: Demand) -> Rates:
         high[(start + np.arange(demand.burst_minutes)) % MINUTES_A_WEEK] = True
     mean, share = float(demand.mean or 0), float(high.mean())
     top = min(mean * demand.peak_over_mean, mean / share if share else math.inf)
-    base = (mean - share * top) / (1 - share) if share < 1 else mean
+    base = max(0.0, mean - share * top) / (1 - share) if share < 1 else mean
     return np.where(high, top, base)
 
 
