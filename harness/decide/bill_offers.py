@@ -22,7 +22,7 @@ from harness.errors import TailraceError, UsageError
 from harness.record.capacity import Capacity, find_capacities
 from harness.record.read import StoredRun, read_machine
 
-PROBED = "capacity"  # the scenario of `tailrace capacity`
+PROBED = "capacity"  # the plan of the probes of `tailrace capacity`
 BUSY = 0.8  # share of its CPUs that an estimate from CPU time lets a replica use; a queue's tail grows beyond it
 SEARCHED, ESTIMATED, GIVEN = "searched for with `tailrace capacity`", "ESTIMATED from CPU time per answer", "as given"
 
@@ -93,10 +93,13 @@ def opened(results: Path, asked: Asked) -> tuple[Opened, ...]:
     wanted = [run for run in runs if run.meta.workload == asked.workload
               and (not asked.setups or run.meta.setup in asked.setups)
               and not any(stage["arrivals"] == "closed" for stage in run.meta.scenario_resolved["stage"])]
-    # Probes of a capacity search go to saturation and back: they tell of a setup only where nothing else does.
-    loaded = {run.meta.setup for run in wanted if run.meta.scenario != PROBED}
-    told = [run for run in wanted if run.meta.scenario != PROBED or run.meta.setup not in loaded]
-    return tuple(Opened(run, read_view(run), run.probes()) for run in told)
+    return tuple(Opened(run, read_view(run), run.probes()) for run in told(wanted))
+
+
+def told(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """Without the probes of capacity searches, which go to saturation and back, of setups that have other runs."""
+    loaded = {run.meta.setup for run in runs if run.meta.plan != PROBED}
+    return [run for run in runs if run.meta.plan != PROBED or run.meta.setup not in loaded]
 
 
 def offered(results: Path, asked: Asked, runs: Sequence[Opened]) -> Offered:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.analyse.summary import selected
 from harness.cli import bill as command
-from harness.decide.bill_offers import BUSY, Asked, cpu_bound, offered, opened
+from harness.decide.bill_offers import BUSY, Asked, cpu_bound, offered, opened, told
 from harness.decide.bill_question import Question
 from harness.decide.prices import newest_prices
 from harness.errors import Exit, TailraceError, UsageError
@@ -64,6 +65,16 @@ def test_a_search_under_this_promise_counts_and_one_under_another_does_not(resul
     thrice = next(each for each in offered(results, ASKED, runs).offers if each.setup == "flask")
     assert thrice.rate.value == pytest.approx(2100)
     assert list(thrice.each_rate.values()) == [2000, 2100, 2205]
+
+
+def test_probes_of_a_search_tell_of_a_setup_only_where_nothing_else_does(results: Path) -> None:
+    runs = selected(results)
+    first = next(run for run in runs if run.meta.setup == "flask")
+    probe = replace(first, meta=replace(first.meta, plan="capacity", scenario="capacity-burst"))
+    both, alone = told([*runs, probe]), told([probe])
+    assert probe not in both
+    assert len(both) == len(runs)
+    assert alone == [probe]
 
 
 def test_who_broke_the_promise_makes_no_offer_and_says_why(results: Path) -> None:
