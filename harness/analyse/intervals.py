@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from harness.analyse.model import Interval
 from harness.analyse.quantiles import CONFIDENCE, Ordered, effective_size, needed_samples, pooled_quantile, student
-from harness.analyse.sequential import extended, look, no_evidence
+from harness.analyse.sequential import NONE, extended, no_evidence, pooled_correlations, remembered
 
 LEAST = 100.0
 SEEN_BEYOND = 50
-SPAN, STEPS = 5.0, 401
+SPAN, STEPS = 12.0, 801
 
 
 class Timed(Protocol):
@@ -51,11 +51,12 @@ def worth(runs: Sequence[Timed], q: float, threshold_ms: float) -> tuple[float, 
     needs; of two counts the scarcer one.
 
     By autocorrelation (`effective`), `needed_samples`; counted so within short runs they come out two to six times too
-    many where a queue remembers for long. So also by the batches that the certificate would take: 150 for p99.
+    many where a queue remembers for long. So also by the batches that the certificate would take: 100 for p99, 1 000
+    for p99.9.
     """
-    batches = sum(_batches(run.latency_ms, 1 - q, threshold_ms) for run in runs)
+    batches = _batches(runs, 1 - q, threshold_ms)
     counts = ((sum(effective(run, threshold_ms) for run in runs), float(needed_samples(q))),
-              (batches, max(LEAST, 1.5 / min(q, 1 - q))))
+              (batches, max(LEAST, 1 / min(q, 1 - q))))
     return min(counts, key=lambda count: count[0] / count[1])
 
 
@@ -115,9 +116,18 @@ def _root(share: NDArray[np.float64], margin: float) -> NDArray[np.float64]:
     return np.asarray((share / np.maximum(1 - share, margin)) ** (1 / 6))
 
 
-def _batches(latency_ms: Ordered, allowed: float, threshold_ms: float) -> float:
-    if not len(latency_ms) or threshold_ms <= 0:
+def _batches(runs: Sequence[Timed], allowed: float, threshold_ms: float) -> float:
+    """How many batches as long as the setup remembers all runs hold, in independent ones; 0 where none is long enough.
+
+    How long it remembers is told by all runs together, by the certificate's rule.
+    """
+    if threshold_ms <= 0:
         return 0.0
-    companion = np.minimum(latency_ms.astype(np.float64) / threshold_ms, 1.0) ** 3
-    seen = look(extended(no_evidence(allowed), (latency_ms > np.float32(threshold_ms))[None, :], companion[None, :]))
-    return float(seen.batches[0] / seen.excess[0])
+    seen = []
+    for run in runs:
+        over = (run.latency_ms > np.float32(threshold_ms))[None, :]
+        companion = np.minimum(run.latency_ms.astype(np.float64) / threshold_ms, 1.0)[None, :] ** 3
+        seen.append(extended(no_evidence(allowed), over, companion))
+    correlated, count = pooled_correlations(seen)
+    level, excess = remembered(correlated, count)
+    return float(count[level[0]] / excess[0]) if level[0] != NONE else 0.0

@@ -22,6 +22,7 @@ Every array carries a last axis of runs, so that a simulation of thousands runs 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -155,24 +156,47 @@ def look(evidence: Evidence) -> Look:
     where they say significantly more.
     """
     count = evidence.count >> np.arange(LEVELS)
-    error = 1 / np.sqrt(np.maximum(count, 1))[:, None]
-    exceedances, companion = np.moveaxis(correlations(evidence), 1, 0)
-    near = (companion + error <= TOLERATED) & (exceedances <= TOLERATED) & (count >= MIN_BATCHES)[:, None]
-    tied = (np.maximum(companion, exceedances) - 2 * error > TOLERATED) & (count >= CHECKED_BATCHES)[:, None]
-    good = near & ~np.logical_or.accumulate(tied[::-1], axis=0)[::-1]
-    found, level = good.any(axis=0), good.argmax(axis=0)
-    runs = np.arange(len(level))
-    left = np.clip(np.maximum(companion + error, exceedances - 2 * error)[level, runs], 0.0, TOLERATED)
-    excess = (1 + left) / (1 - left)
+    level, excess = remembered(correlations(evidence), count)
+    found, runs = level != NONE, np.arange(len(level))
     capital = evidence.capital[level, :, runs].T
     split = len(PASS_STAKES)
     return Look(
-        np.where(found, level, NONE),
+        level,
         np.where(found, count[level], 0),
         excess,
         np.where(found, mixed(capital[:split], PASS_PRIOR) / excess, -math.inf),
         np.where(found, mixed(capital[split:], FAIL_PRIOR) / excess, -math.inf),
     )
+
+
+def remembered(correlated: Floats, count: NDArray[np.int64]) -> tuple[NDArray[np.int64], Floats]:
+    """The level of the batches to use (NONE where none is long enough) and the excess f of their sums' variance, each
+    [runs], from `correlations` and the number of batches at each level: the rule of `look`."""
+    error = 1 / np.sqrt(np.maximum(count, 1))[:, None]
+    exceedances, companion = np.moveaxis(correlated, 1, 0)
+    near = (companion + error <= TOLERATED) & (exceedances <= TOLERATED) & (count >= MIN_BATCHES)[:, None]
+    tied = (np.maximum(companion, exceedances) - 2 * error > TOLERATED) & (count >= CHECKED_BATCHES)[:, None]
+    good = near & ~np.logical_or.accumulate(tied[::-1], axis=0)[::-1]
+    level = good.argmax(axis=0)
+    left = np.maximum(companion + error, exceedances - 2 * error)[level, np.arange(len(level))]
+    left = np.clip(left, 0.0, TOLERATED)
+    return np.where(good.any(axis=0), level, NONE), (1 + left) / (1 - left)
+
+
+def pooled_correlations(runs: Sequence[Evidence]) -> tuple[Floats, NDArray[np.int64]]:
+    """`correlations` of neighbouring batches in several independent runs about their common mean, [LEVELS, 2, 1], and
+    how many batches there are at each level; each evidence is of one run."""
+    counts = np.stack([run.count >> np.arange(LEVELS) for run in runs])
+    batches = counts.sum(axis=0)
+    pairs, n = ((part.sum(axis=0))[:, None, None] for part in (np.maximum(counts - 1, 0), counts))
+    n = np.maximum(n, 1).astype(np.float64)
+    total, squares, products = (sum(getattr(run, name) for run in runs) for name in ("total", "squares", "products"))
+    ends = sum(2 * run.total - run.first - run.last for run in runs)
+    mean = total / n
+    variance = squares / n - mean * mean
+    covariance = (products - mean * ends + pairs * mean * mean) / n
+    varies = variance > 1e-9 * mean * mean
+    return np.where(varies, covariance / np.where(varies, variance, 1.0), 0.0), batches
 
 
 def mixed(logs: Floats, prior: tuple[float, ...]) -> Floats:

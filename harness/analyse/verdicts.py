@@ -85,9 +85,13 @@ def _unbounded(promise: Promise, runs: Sequence[RunFigures], value: Interval) ->
     near = pooled_quantile([run.ordered_ms[np.isfinite(run.ordered_ms)] for run in runs], promise.quantile)
     size, needed = worth(runs, promise.quantile, near)
     share = _by_share(promise, runs, value, max(size, 1.0))
-    if share.verdict == "fail" or (size >= needed and not math.isfinite(value.value)):
+    if share.verdict == "fail" or (not math.isfinite(value.value) and (size >= needed or share.verdict != "pass")):
         return share
-    more_s = max(_measured_s(runs) * (needed / max(size, 1.0) - 1), 1.0)
+    if not size:
+        return PromiseVerdict(promise.text, "inconclusive", value, promise.limit / NS_PER_MS,
+                              f"{more(_measured_s(runs))} or longer repetitions: too short to tell how long the setup "
+                              "remembers a burst", _measured_s(runs))
+    more_s = max(_measured_s(runs) * (needed / size - 1), 1.0)
     return PromiseVerdict(promise.text, "inconclusive", value, promise.limit / NS_PER_MS,
                           f"{more(more_s)}: {size:.0f} effective requests where {needed:.0f} are needed", more_s)
 
