@@ -87,9 +87,10 @@ def _running(module: str) -> list[int]:
     return found
 
 
-def _beside(name: str, how: str, codes: tuple[str, ...], beside: Beside, quick: bool = True) -> Fault:
+def _beside(name: str, how: str, codes: tuple[str, ...], beside: Beside, quick: bool = True,
+            spare: bool = False) -> Fault:
     return Fault(name, how, codes, lambda lab, _, number: seen(lab.run(
-        lab.attempt(seed=number + 1), beside(lab))), quick=quick)
+        lab.attempt(seed=number + 1), beside(lab))), quick=quick, spare=spare)
 
 
 def _shared_cores(lab: Lab, _: Sequence[StoredRun], number: int) -> Seeded:
@@ -130,7 +131,7 @@ MACHINE_FAULTS: tuple[Fault, ...] = (
     _beside("generator stopped", "the generator is stopped for 60 ms, again and again", ("lag",),
             lambda _: _frozen(_GENERATOR, 0.06, 0.3), quick=False),
     _beside("server stopped", "the server is stopped for 0.4 s", ("stalls",),
-            lambda _: _frozen(_SERVER, 0.4, 0.6), quick=False),
+            lambda _: _frozen(_SERVER, 0.4, 0.6), quick=False, spare=True),
     Fault("shared CPUs", "server and generator share a CPU", ("shared_cores",), _shared_cores),
     Fault("another run", "another tailrace is measuring", (), _second_harness, "another tailrace is measuring"),
     Fault("environment unlike its lock", "a package that no lock lists is installed", ("lock",), _unlike_lock),

@@ -20,7 +20,9 @@ class Seeded:
 @dataclass(frozen=True)
 class Fault:
     """One kind of fault. It is caught where one of the checks `codes` is not ok, or where the run's reason holds
-    `reason` (if given). `seed` makes it for real, given the lab, clean runs to alter, and the number of the try."""
+    `reason` (if given). `seed` makes it for real, given the lab, clean runs to alter, and the number of the try. With
+    `quick` it is seeded in a quick audit, too; if it is `spare`, only where time is left.
+    """
 
     name: str
     how: str
@@ -28,6 +30,7 @@ class Fault:
     seed: Callable[[Lab, Sequence[StoredRun], int], Seeded]
     reason: str = ""
     quick: bool = True
+    spare: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,16 +23,16 @@ def seen(run: StoredRun) -> Seeded:
 
 
 def _faulty(fault: str, how: str, *codes: str, change: Change = lambda attempt: attempt, reason: str = "",
-            name: str = "", quick: bool = True) -> Fault:
+            name: str = "", quick: bool = True, spare: bool = False) -> Fault:
     """A fault that the toy `faulty` has when told to, or that `change` makes of its attempt."""
     return Fault(name or fault.replace("-", " "), how, codes, lambda lab, _, number: seen(lab.run(
-        change(lab.attempt(fault=fault, seed=number + 1)))), reason, quick)
+        change(lab.attempt(fault=fault, seed=number + 1)))), reason, quick, spare)
 
 
-def _toy(setup: str, how: str, *codes: str, reason: str = "", quick: bool = False) -> Fault:
+def _toy(setup: str, how: str, *codes: str, reason: str = "", quick: bool = False, spare: bool = False) -> Fault:
     """A fault that is a toy of its own."""
     return Fault(setup.replace("-", " "), how, codes, lambda lab, _, number: seen(lab.run(
-        lab.attempt(setup=setup, seed=number + 1))), reason, quick)
+        lab.attempt(setup=setup, seed=number + 1))), reason, quick, spare)
 
 
 def _few_payloads(attempt: Attempt) -> Attempt:
@@ -52,7 +52,7 @@ SERVER_FAULTS: tuple[Fault, ...] = (
     _faulty("answers-emptily", "one answer in four is empty, status 200", "answers", quick=False),
     _faulty("answers-the-same", "every answer is the first one", "answers", quick=False),
     _faulty("swallows-failures", "one answer in eight is an error in words, status 200", "answers"),
-    _faulty("refuses", "one request in four gets a 503", "errors", quick=False),
+    _faulty("refuses", "one request in four gets a 503", "errors", quick=False, spare=True),
     _faulty("remembers", "answers are kept, and repeats answered from memory", "cached"),
     _faulty("retries", "one request in five is predicted twice, and only the counter tells", "retries"),
     _faulty("none", f"{FEW_PAYLOADS} payloads where {POOL} could be", "payloads", change=_few_payloads,
@@ -68,16 +68,16 @@ SERVER_FAULTS: tuple[Fault, ...] = (
     _faulty("none", "the rate trebles while it counts", "ramp", change=_ramp, name="ramp inside the window"),
     _faulty("moves-cores", "the server takes every CPU for itself", "moved_cores"),
     _faulty("loses-a-worker", "a process of the server ends under load", "died"),
-    _faulty("lies-about-time", "Server-Timing tells of more time than passed", "server_timing", quick=False),
-    _faulty("opens-a-side-door", "a second socket listens on all addresses", "listeners", quick=False),
+    _faulty("lies-about-time", "Server-Timing tells of more time than passed", "server_timing", quick=False, spare=True),
+    _faulty("opens-a-side-door", "a second socket listens on all addresses", "listeners", quick=False, spare=True),
     _toy("stalls", "one second in which nothing is answered", "stalls", quick=True),
-    _toy("hangs", "nothing is answered any more, connections stay open", "errors"),
+    _toy("hangs", "nothing is answered any more, connections stay open", "errors", spare=True),
     _toy("crashes-mid-run", "the server ends under load", "status", reason="ended with code 9"),
     _toy("crashes-at-start", "the server ends before it listens", reason="before it was ready", quick=True),
     _toy("lies", "ready says 200 where predictions fail", reason="said ready, but golden request"),
     _toy("answers-wrongly", "golden answers are wrong", reason="is answered wrongly"),
-    _toy("never-ready", "ready never says 200", reason="was not ready within"),
-    _toy("all-addresses", "the network can reach it", reason="which the network can reach"),
-    _toy("floods-log", "it writes log as fast as it can", "log"),
-    _toy("leaves-daemon", "a daemon of it has to be killed", "ending"),
+    _toy("never-ready", "ready never says 200", reason="was not ready within", spare=True),
+    _toy("all-addresses", "the network can reach it", reason="which the network can reach", spare=True),
+    _toy("floods-log", "it writes log as fast as it can", "log", spare=True),
+    _toy("leaves-daemon", "a daemon of it has to be killed", "ending", spare=True),
 )
