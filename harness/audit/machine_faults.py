@@ -131,7 +131,7 @@ MACHINE_FAULTS: tuple[Fault, ...] = (
     _beside("generator stopped", "the generator is stopped for 60 ms, again and again", ("lag",),
             lambda _: _frozen(_GENERATOR, 0.06, 0.3), quick=False),
     _beside("server stopped", "the server is stopped for 0.4 s", ("stalls",),
-            lambda _: _frozen(_SERVER, 0.4, 0.6), quick=False, spare=True),
+            lambda _: _frozen(_SERVER, 0.4, 0.6), spare=True),
     Fault("shared CPUs", "server and generator share a CPU", ("shared_cores",), _shared_cores),
     Fault("another run", "another tailrace is measuring", (), _second_harness, "another tailrace is measuring"),
     Fault("environment unlike its lock", "a package that no lock lists is installed", ("lock",), _unlike_lock),

@@ -32,7 +32,7 @@ def audit(quick: bool, say: Callable[[str], None]) -> Audit:
         false = tuple(each for run in clean.idle for each in accusations(run))
         for run, code, words in false:
             say(f"ACCUSED {run}: {code} {words}")
-        faults = [fault for fault in FAULTS if fault.quick or not quick]
+        faults = [fault for fault in FAULTS if (fault.quick and not fault.spare) or not quick]
         basis = [run for pair in clean.pairs for run in pair]
         trials = _trials(place, basis, faults, QUICK_TRIES if quick else TRIES, began + limit_s, say)
         noise = noise_floor(clean.pairs)
