@@ -25,10 +25,14 @@ def unmet(offer: Offer, musts: Mapping[str, bool]) -> str:
     for name, wanted in musts.items():
         told = has(offer.facts, name)
         if told is None:
-            return f"{name} must be {'yes' if wanted else 'no'}, and it does not tell"
+            return f"{name} must be {_word(wanted)}, and it does not tell"
         if told != wanted:
-            return f"{name} must be {'yes' if wanted else 'no'}, and it is '{offer.facts[name]}'"
+            return f"{name} must be {_word(wanted)}, and it is {_word(offer.facts[name])}"
     return ""
+
+
+def _word(fact: bool | str) -> str:
+    return f"'{fact}'" if isinstance(fact, str) else "yes" if fact else "no"
 
 
 def score(offer: Offer, weights: Mapping[str, float], limit_ms: float) -> float:

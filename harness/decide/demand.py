@@ -102,7 +102,8 @@ def find_demand(catalog: Catalog, asked: str) -> Curve:
         return Curve(path.stem, f"requests per minute of {path.name}", _per_minute(path))
     known = demand_names(catalog)
     if asked not in known:
-        raise UsageError(f"unknown demand '{asked}'", f"{nearest(asked, known)} Or give a rate, a .toml or a .csv")
+        raise UsageError(f"unknown demand '{asked}'",
+                         f"give a rate, a .toml, a .csv or a name; {nearest(asked, known)}")
     path = catalog.root / "demands" / f"{asked}.toml"
     return curve(read_noun(Demand, path, name=asked), path.parent)
 
