@@ -89,5 +89,5 @@ def test_the_ladder_holds_every_setup_and_stays_within_its_time() -> None:
     cells = {(a.setup.name, a.workload.name) for a in attempts}
     assert cells == {(s, w) for s in catalog.setup_names() for w in catalog.workload_names()}
     load_s = sum(a.scenario.duration_s + a.scenario.warmup_s for a in attempts)
-    assert load_s < 8 * 60  # the rest of the 25 minutes is for starting and stopping servers
+    assert load_s < 10 * 60  # the rest of the 25 minutes is for starting and stopping servers
     assert len(attempts) == 5 * len(cells)
