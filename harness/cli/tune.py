@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.analyse.figures import figures
 from harness.analyse.frames import read_view
+from harness.analyse.model import Interval
 from harness.catalog.discover import Catalog, find_catalog
 from harness.catalog.plan import Plan
 from harness.catalog.setup import Knob
@@ -63,8 +64,8 @@ def tune(asked: Asked, results: Path, as_json: bool) -> int:
     profile = _profile(attempts[0], found)
     path = write_profile(results / bench.machine.id, profile)
     if as_json:
-        table = {**asdict(profile), "why": found.why}
-        dump({name: None if isinstance(value, float) and math.isnan(value) else value for name, value in table.items()})
+        dump({name: None if isinstance(value, float) and math.isnan(value) else value
+              for name, value in asdict(profile).items()})
     else:
         console.print(_sentence(profile, found, attempts[0].knobs, path), markup=False, highlight=False)
     return 0
@@ -137,10 +138,12 @@ def _known(scored: Scored) -> Scored:
 
 def _profile(attempt: Attempt, found: Found) -> Profile:
     promise = " and ".join(clause.text for clause in attempt.scenario.promises)
+    ratio = found.ratio if found.better else Interval(1.0, 1.0, 1.0)
     return Profile(attempt.setup.name, attempt.workload.name, attempt.scenario.name, promise,
                    datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), found.knobs,
-                   nouns(attempt.setup, attempt.workload), found.default_score, found.score, found.ratio.value,
-                   found.ratio.low, found.ratio.high, found.fresh, found.runs)
+                   nouns(attempt.setup, attempt.workload), found.default_score,
+                   found.score if found.better else found.default_score, ratio.value, ratio.low, ratio.high,
+                   found.fresh, found.runs, found.why)
 
 
 def _sentence(profile: Profile, found: Found, default: dict[str, Knob], path: Path) -> str:
@@ -148,7 +151,7 @@ def _sentence(profile: Profile, found: Found, default: dict[str, Knob], path: Pa
     said = ", ".join(f"{name} = {value}" for name, value in changed.items()) or "the defaults"
     if not found.fresh:
         return f"{profile.setup} on {profile.workload}: {said}; {found.why} ({found.runs} runs). Kept in {path}."
-    return (f"{profile.setup} on {profile.workload}: {said}; {found.why}: {figure(found.ratio.value)} times the "
+    return (f"{profile.setup} on {profile.workload}: {said}; {found.why}, {figure(found.ratio.value)} times the "
             f"default's goodput at {profile.promise} on a ramp through saturation (95 % interval "
             f"{figure(found.ratio.low)} to {figure(found.ratio.high)}, {found.fresh} fresh pairs, {found.runs} runs). "
             f"Kept in {path}.")

@@ -18,7 +18,8 @@ from harness.record.layout import PROFILES
 @dataclass(frozen=True)
 class Profile:
     """What a search found for this machine. `ratio`, `low` and `high` say how many times the default's goodput the
-    knobs had in `fresh` pairs of fresh runs; `hashes` (setup, workload, lock) what they were found with."""
+    knobs had in `fresh` pairs of fresh runs: 1 where they are the default's, `why` saying what came of the best other;
+    `hashes` (setup, workload, lock) are what they were found with."""
 
     setup: str
     workload: str
@@ -34,6 +35,7 @@ class Profile:
     high: float
     fresh: int
     runs: int
+    why: str
 
     def fits(self, hashes: dict[str, str]) -> bool:
         """Whether it was found with that very setup, workload and lock."""

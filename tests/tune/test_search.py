@@ -125,7 +125,7 @@ def profile(**changes: object) -> Profile:
     values = {"setup": "flask", "workload": "fraud", "scenario": "fraud-steady", "promise": 'p(99) < "25ms" ä',
               "found_utc": "2026-11-23T12:00:00Z", "knobs": {"workers": 4, "threads": 2}, "hashes": hashes,
               "default_goodput": math.nan, "goodput": 12.5, "ratio": 1.2, "low": 1.1, "high": math.inf, "fresh": 5,
-              "runs": 40, **changes}
+              "runs": 40, "why": "because", **changes}
     return Profile(**values)  # type: ignore[arg-type]
 
 
