@@ -38,6 +38,8 @@ class Setup(Noun):
     given. `displaces` names packages of the workload's lock in whose stead the setup's own lock is followed.
     `tune` maps knobs to the values worth searching (`tailrace tune`). `behind` names a sibling setup that this
     one starts itself and stands in front of, or a knob that does.
+    `passes` names variables of the user's environment, secrets for example, that its server gets and no record does.
+    `must_name` lists knobs that only the user can give; without them it is skipped.
     """
 
     name: str
@@ -55,6 +57,8 @@ class Setup(Noun):
     requirements: str = "requirements.txt"
     displaces: tuple[str, ...] = ()
     behind: str = ""
+    passes: tuple[str, ...] = ()
+    must_name: tuple[str, ...] = ()
     shares: tuple[str, ...] = ()
     knobs: dict[str, Knob] = Field(default_factory=dict)
     limits: dict[str, str] = Field(default_factory=dict)
@@ -128,6 +132,12 @@ class Setup(Noun):
             raise TailraceError(f"setup {self.name}: '{name}' stands in front of another setup itself",
                                 "name an engine")
         return (self, other)
+
+    @property
+    def unnamed(self) -> str:
+        """Why it cannot run as its knobs are: which one only the user can give; "" when none is missing."""
+        absent = [name for name in self.must_name if self.knobs.get(name) in (None, "")]
+        return f"it asks for its knob: --knob {self.name}.{absent[0]}=…" if absent else ""
 
     @property
     def lock(self) -> Path:

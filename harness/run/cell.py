@@ -110,7 +110,7 @@ def why_skipped(attempt: Attempt, bench: Bench) -> str:
         limit = part.limits.get(attempt.workload.name)
         if limit:
             return f"{part.name} cannot serve {attempt.workload.name}: {limit}"
-        if lacks := lacking(part.needs.model_dump(), bench.folder):
+        if lacks := part.unnamed or lacking(part.needs.model_dump(), bench.folder):
             return lacks
     return ""
 

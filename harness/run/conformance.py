@@ -69,7 +69,7 @@ def check(setup: Setup, workload: Workload, say: Say = lambda _: None,
     Raises TailraceError when the environment or the workload cannot be made.
     """
     for part in setup.parts:
-        if why := part.limits.get(workload.name) or lacking(part.needs.model_dump(), part.folder):
+        if why := part.unnamed or part.limits.get(workload.name) or lacking(part.needs.model_dump(), part.folder):
             return Findings((Point("needs", "skipped", why),))
     with ExitStack() as stack:
         prepared = prepare(workload, say)

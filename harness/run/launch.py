@@ -113,9 +113,10 @@ def _knob(pair: str, part: Setup) -> tuple[str, Knob]:
 
 def server_env(setup: Setup, workload: Workload, knobs: Mapping[str, Knob], place: Place,
                port: int) -> dict[str, str]:
-    """All that the server finds in its environment; nothing else of the harness's own is passed on."""
+    """All that the server finds in its environment; of the harness's own, what the setup `passes` and no more."""
     threads = text(knobs.get(THREADS_KNOB, 1))
     return {
+        **{name: os.environ[name] for name in setup.passes if name in os.environ},
         "PATH": f"{place.python.parent}:{os.environ.get('PATH', os.defpath)}", "LANG": "C.UTF-8",
         "HOME": str(place.home), "TMPDIR": str(place.temporary), "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": ":".join(str(folder) for folder in (setup.folder, setup.folder.parent, workload.folder)),

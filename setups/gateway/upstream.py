@@ -4,6 +4,7 @@ No client library at hand costs less than the prediction of a small model; the p
 """
 
 import asyncio
+import ssl
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,10 +85,10 @@ class Connection(asyncio.Protocol):
 
 
 class Upstream:
-    """The engine on `port`. A connection that has been used last is used next."""
+    """The engine on `port`, over TLS where given. A connection that has been used last is used next."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._host, self._port = host, port
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+        self._host, self._port, self._tls = host, port, tls
         self.idle: list[Connection] = []
 
     async def ask(self, request: list[bytes]) -> Answer:
@@ -104,6 +105,10 @@ class Upstream:
         """The answer to a GET. Raises LostError."""
         return await self.ask([f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode()])
 
+    async def open(self) -> None:
+        """Sees that a connection can be opened, and keeps it. Raises LostError."""
+        self.idle.append(await self._connection())
+
     async def _connection(self) -> Connection:
         while self.idle:
             connection = self.idle.pop()
@@ -111,7 +116,7 @@ class Upstream:
                 return connection
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: Connection(self), self._host, self._port)
+                lambda: Connection(self), self._host, self._port, ssl=self._tls)
         except OSError as error:
             raise LostError(f"the engine cannot be reached: {error}") from None
         return connection

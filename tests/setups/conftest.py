@@ -120,10 +120,11 @@ def deploy(tmp_path: Path) -> Iterator[Deploy]:
             setup = read_setup(ROOT / "setups" / name)
             if lacks := lacking(setup.needs.model_dump(), setup.folder):
                 pytest.skip(lacks)
-            deployment = _started(setup.with_knobs({**setup.knobs, "workers": 2, **knobs}), tmp_path / "run")
+            deployment = _started(setup.with_knobs({**setup.knobs, "workers": 2, **knobs}),
+                                  tmp_path / f"run{len(list(tmp_path.glob('run*')))}")
             stack.callback(_end, deployment)
             assert eventually(lambda: deployment.ready() or deployment.process.poll() is not None, 60)
-            assert deployment.process.poll() is None, (tmp_path / "run" / "server.log").read_text("utf-8")
+            assert deployment.process.poll() is None, (deployment.folder / "server.log").read_text("utf-8")
             return deployment
         yield start
 

@@ -1,0 +1,146 @@
+"""A relay on loopback to a server elsewhere: it passes requests on over kept connections, with TLS and signatures.
+
+The load generator speaks plain HTTP/1.1 to loopback; this is its slower part, in a process of its own.
+"""
+
+import asyncio
+import ipaddress
+import json
+import os
+import ssl
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+import uvicorn
+from auth import Signing, signing
+from gateway.upstream import Answer, LostError, Upstream
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+READY = ("/healthz", "/health", "/ping", "/v1/models/model", "/v2/models/model/ready")
+PASSED_ON = (b"content-type", b"inference-header-content-length", b"x-request-timeout-ms", b"traceparent",
+             b"tracestate")
+PASSED_BACK = (b"content-type", b"server-timing", b"x-batch-size", b"retry-after", b"inference-header-content-length")
+READY_S = 5.0
+BODY_LIMIT = 8 * 1024 * 1024
+
+
+class Relay:
+    """The ASGI app in front of `url`."""
+
+    def __init__(self, url: SplitResult, ready: SplitResult | None, sign: Signing, tls: ssl.SSLContext | None) -> None:
+        self._url, self._ready, self._sign = url, ready, sign
+        self._upstream = Upstream(url.hostname or "", port_of(url), tls)
+        self._path = target_of(url)
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """A POST is a prediction; a GET of a protocol's ready route asks whether the server is ready."""
+        if scope["method"] == "POST":
+            body = await whole_body(receive)
+            answer = refused(413, "the body is too large") if body is None else await self._predict(scope, body)
+        elif scope["path"] in READY:
+            answer = await self._is_ready()
+        else:
+            answer = refused(404, f"no {scope['method']} {scope['path']} here")
+        headers = [(name, answer.headers[name]) for name in PASSED_BACK if name in answer.headers]
+        headers.append((b"content-length", b"%d" % len(answer.body)))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def _predict(self, scope: dict[str, Any], body: bytes) -> Answer:
+        told = dict(scope["headers"])
+        headers = {name.decode(): told[name].decode("latin-1") for name in PASSED_ON if name in told}
+        headers |= self._sign(self._url.geturl(), body, headers)
+        try:
+            return await self._upstream.ask([self._head("POST", self._path, headers, len(body)), body])
+        except LostError as error:
+            return refused(502, str(error))
+
+    async def _is_ready(self) -> Answer:
+        try:
+            async with asyncio.timeout(READY_S):
+                if self._ready is None:
+                    await self._upstream.open()
+                    return refused(200, "")
+                return await self._upstream.ask([self._head("GET", target_of(self._ready), {}, 0)])
+        except (LostError, TimeoutError) as error:
+            return refused(503, str(error) or "no answer")
+
+    def _head(self, method: str, target: str, headers: dict[str, str], length: int) -> bytes:
+        fixed = {"Host": self._url.netloc, **headers, "Content-Length": str(length)}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fixed.items())
+        return f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode()
+
+
+def refused(status: int, words: str) -> Answer:
+    """An answer of the relay's own."""
+    return Answer(status, json.dumps({"error": words}).encode(), {b"content-type": b"application/json"})
+
+
+async def whole_body(receive: Receive) -> bytes | None:
+    """The request's body; None when it is larger than BODY_LIMIT."""
+    parts, size, more = [], 0, True
+    while more:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > BODY_LIMIT:
+            return None
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def parsed(url: str, outside: bool) -> SplitResult:
+    """The URL's parts. Raises SystemExit with a sentence for one that cannot be used, or that leaves this machine
+    without being asked to."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SystemExit(f"knob url: {url!r} is no http:// or https:// URL; give --knob remote.url=URL")
+    if parts.username or parts.password:
+        raise SystemExit("knob url: it holds a name or a password, which records would keep; use auth")
+    if not outside and not is_loopback(parts.hostname):
+        raise SystemExit(f"knob url: {parts.hostname} is not this machine; load leaves it only with "
+                         "--knob remote.outside=true")
+    return parts
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the name or address is this machine's own."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def port_of(url: SplitResult) -> int:
+    """The URL's port, or its scheme's."""
+    return url.port or (443 if url.scheme == "https" else 80)
+
+
+def target_of(url: SplitResult) -> str:
+    """What the request line asks for."""
+    return (url.path or "/") + (f"?{url.query}" if url.query else "")
+
+
+def main() -> None:
+    """Serves until SIGTERM."""
+    outside = os.environ["KNOB_OUTSIDE"] == "true"
+    url = parsed(os.environ["KNOB_URL"], outside)
+    ready = parsed(os.environ["KNOB_READY_URL"], outside) if os.environ["KNOB_READY_URL"] else None
+    if ready is not None and (ready.scheme, ready.netloc) != (url.scheme, url.netloc):
+        raise SystemExit("knob ready_url: it is on another server than url")
+    tls = ssl.create_default_context(cafile=os.environ["KNOB_CA_FILE"] or None) if url.scheme == "https" else None
+    sign = signing(os.environ["KNOB_AUTH"], os.environ["KNOB_REGION"], os.environ["KNOB_SERVICE"])
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} relaying to {url.scheme}://{url.netloc}"
+                     f"{' outside this machine' if not is_loopback(url.hostname or '') else ''}\n")
+    uvicorn.run(Relay(url, ready, sign, tls), host=os.environ["HOST"], port=int(os.environ["PORT"]), loop="uvloop",
+                http="httptools", lifespan="off", access_log=False, log_level="warning", server_header=False,
+                date_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=10)
+
+
+if __name__ == "__main__":
+    main()
