@@ -133,7 +133,8 @@ def together(found: Sequence[Certificate]) -> tuple[Verdict, str, float]:
     """What independent runs say of one promise: the verdict, why, and about how many more seconds it takes.
 
     Their evidence multiplies, and may not be contradictory: a product of e-values is one, whenever each run was stopped
-    (Vovk & Wang 2021, Ann. Statist. 49, §4). A run whose batch length is not found yet has not bet.
+    (Vovk & Wang 2021, Ann. Statist. 49, §4). A run whose batch length is not found yet has not bet; for a pass, none
+    may lean to the other side.
     """
     confidence, most = found[0].confidence, max(found, key=lambda one: one.effective_n)
     sure = f"{confidence:.0%} confidence"
@@ -142,7 +143,8 @@ def together(found: Sequence[Certificate]) -> tuple[Verdict, str, float]:
     passes, fails = (sum(log for log in logs if math.isfinite(log)) for logs in
                      ([one.log_e_pass for one in found], [one.log_e_fail for one in found]))
     said = f"{most.reason}, {sure}" if len(found) == 1 else f"{len(found)} runs together, {sure}; in one, {most.reason}"
-    if max(passes, fails) >= -math.log(1 - confidence):
+    lean = all(one.log_e_pass >= one.log_e_fail for one in found)
+    if max(passes, fails) >= -math.log(1 - confidence) and (lean or fails > passes):
         return "pass" if passes > fails else "fail", said, 0.0
     more_s = min(one.more_s for one in found)
     return "inconclusive", f"{more(more_s)}: {said}", more_s

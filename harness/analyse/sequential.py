@@ -184,19 +184,26 @@ def remembered(correlated: Floats, count: NDArray[np.int64]) -> tuple[NDArray[np
 
 
 def pooled_correlations(runs: Sequence[Evidence]) -> tuple[Floats, NDArray[np.int64]]:
-    """`correlations` of neighbouring batches in several independent runs about their common mean, [LEVELS, 2, 1], and
-    how many batches there are at each level; each evidence is of one run."""
+    """`correlations` of neighbouring batches within several runs, [LEVELS, 2, 1], and how many batches there are at
+    each level; each evidence is of one run.
+
+    Each run is taken about its own mean, so that runs may differ; what a mean of few batches hides of their
+    correlation, 1/batches for independent ones (Kendall 1954, Biometrika 41), is added again.
+    """
     counts = np.stack([run.count >> np.arange(LEVELS) for run in runs])
-    batches = counts.sum(axis=0)
-    pairs, n = ((part.sum(axis=0))[:, None, None] for part in (np.maximum(counts - 1, 0), counts))
-    n = np.maximum(n, 1).astype(np.float64)
-    total, squares, products = (sum(getattr(run, name) for run in runs) for name in ("total", "squares", "products"))
-    ends = sum(2 * run.total - run.first - run.last for run in runs)
-    mean = total / n
-    variance = squares / n - mean * mean
-    covariance = (products - mean * ends + pairs * mean * mean) / n
-    varies = variance > 1e-9 * mean * mean
-    return np.where(varies, covariance / np.where(varies, variance, 1.0), 0.0), batches
+    variance, covariance = np.zeros((2, *runs[0].total.shape))
+    level = 0.0
+    for run, batches in zip(runs, counts, strict=True):
+        n = np.maximum(batches, 1).astype(np.float64)[:, None, None]
+        mean = run.total / n
+        variance += run.squares - n * mean * mean
+        covariance += run.products - mean * (2 * run.total - run.first - run.last) + (n - 1) * mean * mean
+        level = level + n * mean * mean
+    varies = variance > 1e-9 * level
+    found = np.where(varies, covariance / np.where(varies, variance, 1.0), 0.0)
+    total = counts.sum(axis=0)
+    hidden = np.where(varies, (np.minimum(counts, 1).sum(axis=0) / np.maximum(total, 1))[:, None, None], 0.0)
+    return found + hidden, total
 
 
 def mixed(logs: Floats, prior: tuple[float, ...]) -> Floats:

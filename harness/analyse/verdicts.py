@@ -80,8 +80,15 @@ def _latency(promise: Promise, runs: Sequence[RunFigures]) -> PromiseVerdict:
 
 
 def _unbounded(promise: Promise, runs: Sequence[RunFigures], value: Interval) -> PromiseVerdict:
-    """Where the quantile's interval abstains: still a fail where the share of slower requests says so; where failures
-    make the quantile infinite, a pass by that share, too."""
+    """Where the quantile's interval abstains: the runs' certificates may tell still, which look at the limit and not at
+    the quantile; or the share of slower requests that it is broken, or, where failures make the quantile infinite, that
+    it is kept."""
+    found = [said[promise.text] for run in runs if promise.text in (said := certified(run))]
+    if len(found) == len(runs):
+        verdict, reason, _ = together(found)
+        if verdict != "inconclusive":
+            return PromiseVerdict(promise.text, verdict, value, promise.limit / NS_PER_MS, reason, 0.0,
+                                  found[0].confidence)
     near = pooled_quantile([run.ordered_ms[np.isfinite(run.ordered_ms)] for run in runs], promise.quantile)
     size, needed = worth(runs, promise.quantile, near)
     share = _by_share(promise, runs, value, max(size, 1.0))
