@@ -83,7 +83,8 @@ def pauses(view: RunView) -> Check:
         return Check("stalls", "ok", "answers never stopped coming")
     lengths_ms = (found.spans_ns[:, 1] - found.spans_ns[:, 0]) / 1e6
     figures = {"stalls": float(len(lengths_ms)), "longest_ms": float(lengths_ms.max()),
-               "every_s": found.every_s, "met_share": met_by(view, found.spans_ns)}
+               "met_share": met_by(view, found.spans_ns)}
+    figures |= {"every_s": found.every_s} if np.isfinite(found.every_s) else {}
     host, sure = pauses_of(view)
     if sure and len(host) and _covered(found, host) > 0.5:
         return Check("stalls", "warning", f"the host stopped for {lengths_ms.max():.0f} ms",
@@ -106,10 +107,11 @@ def drained(view: RunView) -> Check:
     took three times as long as the median and 5 ms more, so something was still queued from before."""
     first = view.rows.early_ms[:FIRST] if len(view.rows.early_ms) else view.rows.latency_ms[:FIRST]
     usual = view.median_ms
-    figures = {"least_first_ms": float(first.min(initial=np.inf)), "median_ms": usual}
+    least_ms = float(first.min(initial=np.inf))
+    figures = {"median_ms": usual} | ({"least_first_ms": least_ms} if np.isfinite(least_ms) else {})
     limit = max(BUSY_BEFORE * usual, usual + BUSY_BEFORE_MS)
-    if len(first) == FIRST and usual > 0 and figures["least_first_ms"] > limit:
+    if len(first) == FIRST and usual > 0 and limit < least_ms < np.inf:
         return Check("drained", "warning", f"each of the first {FIRST} requests took at least "
-                     f"{figures['least_first_ms']:.0f} ms where {usual:.1f} ms are usual: something was queued before "
+                     f"{least_ms:.0f} ms where {usual:.1f} ms are usual: something was queued before "
                      "the load", "let the queue drain between runs, or warm up longer", "setup", figures)
     return Check("drained", "ok", "nothing was queued before the load", figures=figures)

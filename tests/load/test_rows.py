@@ -1,5 +1,6 @@
 """Rows after the flight: headers, clocks, parts put together."""
 
+from array import array
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from harness.errors import RunFailedError
 from harness.load.merge import merge_parts, read_answers
-from harness.load.rows import ABORTED, OK, TIMEOUT, ClockOffset, Columns, Rows, save
+from harness.load.rows import ABORTED, OK, TIMEOUT, ClockOffset, Columns, Rows, receive_lag, save
 from harness.load.server_timing import parse_batches, parse_durations
 from harness.record.schema import ABSENT, COLUMNS
 
@@ -88,6 +89,14 @@ def test_kernel_stamps_become_monotonic() -> None:
     assert rows.columns(due, stage, seq, 0, stepped)["first_byte_ns"].tolist() == [5_000] * 4 + [ABSENT]
     drifting = (ClockOffset(0, 1_000_000_000), ClockOffset(10_000, 1_000_000_400))
     assert rows.columns(due, stage, seq, 0, drifting)["first_byte_ns"][0] == 3_800
+
+
+def test_how_long_answers_lay_in_the_kernel() -> None:
+    read = array("q", [10_000_000 + i * 1000 for i in range(100)] + [ABSENT])
+    first = np.array([10_000_000 - 5_000_000] * 99 + [10_099_000 - 5_000_000, ABSENT])
+    told = receive_lag(read, first, 5_000_000)
+    assert told == {"receive_p99_ms": pytest.approx(0.098), "receive_p999_ms": pytest.approx(0.098)}
+    assert receive_lag(read, np.array([*(np.frombuffer(read, np.int64)[:100] - 5_000_000), ABSENT]), 5_000_000) == {}
 
 
 def test_blank_rows_are_aborted() -> None:
