@@ -132,7 +132,7 @@ def keeps(hidden: Server, rate: float, n: int, seed: int) -> float:
 
 def truth(hidden: Server) -> float:
     """The highest load that keeps the promises, by bisection over long simulations."""
-    near = boundary(hidden.twin, hidden.promises, 100).rate
+    near = boundary(hidden.twin, hidden.promises, seed=100).rate
     low, high = near * 0.96, near * 1.04
     for _ in range(TRUTH_STEPS):
         middle = (low + high) / 2

@@ -15,8 +15,8 @@ import numpy as np
 from harness.analyse.certificate import certify, certify_errors
 from harness.analyse.model import Verdict
 from harness.catalog.slo import Promise
-from harness.decide.capacity_boundary import Boundary, boundary, strictest, tuned
-from harness.decide.twin import Clients, Structure, Twin
+from harness.decide.capacity_boundary import FINEST, Boundary, boundary, strictest, tuned
+from harness.decide.twin import Clients, Structure, Twin, ceiling
 from harness.decide.twin_fit import Seen, fitted
 from harness.errors import TailraceError
 from harness.record.capacity import Capacity, Rate
@@ -160,7 +160,7 @@ def search(probe: Callable[[Probe], Result], promises: Sequence[Promise], hint: 
     why = _calibrate(under)
     if why:
         return _nothing(under, why)
-    twin, found = _model(under)
+    twin, spread, found = _model(under)
     for share, requests in under.settings.plan:
         if under.left <= 0 or found.rate <= 0 or _settled(under, found.rate):
             break
@@ -168,8 +168,8 @@ def search(probe: Callable[[Probe], Result], promises: Sequence[Promise], hint: 
         under.send("load", rate, requests)
         if under.blamed():
             return _nothing(under, "", twin, found)
-        twin, found = _model(under)
-    return _found(under, twin, found)
+        twin, spread, found = _model(under)
+    return _found(under, twin, spread, found)
 
 
 def _calibrate(under: _Search) -> str:
@@ -192,11 +192,12 @@ def _calibrate(under: _Search) -> str:
     return ""
 
 
-def _model(under: _Search) -> tuple[Twin, Boundary]:
-    """The twin of everything seen so far, its speed tuned on the probes near the boundary, and where it ends."""
-    twin = fitted(under.runs(), under.hint, under.clients, under.settings.seed)
-    twin, _ = tuned(twin, under.runs("load"), strictest(under.promises).quantile or 0.99)
-    return twin, boundary(twin, under.promises)
+def _model(under: _Search) -> tuple[Twin, float, Boundary]:
+    """The twin of everything seen so far, its speed tuned on the loads probed, the standard error of that speed's log,
+    and where the promise ends."""
+    twin, spread = tuned(fitted(under.runs(), under.hint, under.clients, under.settings.seed, np.ones(1)),
+                         under.runs("load"), strictest(under.promises).quantile or 0.99)
+    return twin, spread, boundary(twin, under.promises)
 
 
 def _share(under: _Search, share: float) -> float:
@@ -226,12 +227,13 @@ def _settled(under: _Search, rate: float) -> bool:
     return passed >= 0.97 * rate and failed <= 1.05 * rate
 
 
-def _found(under: _Search, twin: Twin, found: Boundary) -> Found:
+def _found(under: _Search, twin: Twin, spread: float, found: Boundary) -> Found:
     if found.rate <= 0:
         return _nothing(under, "the promise is broken at every load, however light", twin, found)
     passed, failed = _edges(under)
-    _, spread = tuned(twin, under.runs("load"), strictest(under.promises).quantile or 0.99)
-    half = min(max(2 * spread, 0.015), 0.1) if math.isfinite(spread) else 0.05
+    found = boundary(twin, under.promises, FINEST)
+    # Speed moves the boundary more where it lies further below the ceiling: λ = φµ − c.
+    half = min(max(2 * spread * ceiling(twin) / found.rate, 0.015), 0.2)
     value = found.rate * (1 - under.settings.shade)
     value = min(max(value, passed if math.isfinite(passed) else 0.0), failed)
     low, high = value * (1 - half), value * (1 + half)

@@ -12,14 +12,17 @@ from harness.decide.twin import Floats, Played, Twin, ceiling, faster, play, poi
 from harness.decide.twin_fit import Seen, quantiles_s
 
 Shape = Literal["smooth", "cliff"]
-COARSE, FINE = 10_000, 80_000
+COARSE, FINE, FINEST = 10_000, 40_000, 300_000
 GRID = np.concatenate([np.linspace(0.05, 0.8, 8), np.linspace(0.85, 1.25, 9)])
 CLOSER = 6
+STEP = 0.015
 CLIFF = 3.0
 CLIFF_STEP = 1.05
 SLOWEST, FASTEST = 0.75, 1.3
 HALVINGS = 7
-REPLAYS = 2
+REPLAYS = 4
+PRIOR = 0.02
+FLOOR = 0.005
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,9 @@ def strictest(promises: Sequence[Promise]) -> Promise:
     return max(latency, key=lambda promise: promise.quantile) if latency else promises[0]
 
 
-def boundary(twin: Twin, promises: Sequence[Promise], seed: int = 0) -> Boundary:
-    """The twin's boundary: the last load of a grid that keeps the promises, refined towards the next that does not.
+def boundary(twin: Twin, promises: Sequence[Promise], requests: int = FINE, seed: int = 0) -> Boundary:
+    """The twin's boundary: the last load of a grid that keeps the promises, refined towards the next that does not,
+    with that many requests a load.
 
     Nothing is assumed monotone below that; Poisson arrivals, the same ones stretched for each load.
     """
@@ -77,8 +81,20 @@ def boundary(twin: Twin, promises: Sequence[Promise], seed: int = 0) -> Boundary
         else:
             high = middle
     rate = (low + high) / 2
+    if requests > FINE:
+        rate = _interpolated(twin, rate, promises, requests, seed + 1)
     above = _at(twin, rate * CLIFF_STEP, FINE, seed)
     return Boundary(rate, _binding(above, promises), _shape(twin, rate, above, quantile, seed), curve)
+
+
+def _interpolated(twin: Twin, rate: float, promises: Sequence[Promise], requests: int, seed: int) -> float:
+    """The boundary near `rate` from longer simulations a step below and above: where the log of the excess, taken as
+    straight between them, is 0; never more than two steps off."""
+    low, high = rate * (1 - STEP), rate * (1 + STEP)
+    below, above = (max(excess(_at(twin, each, requests, seed).latency_s, promises).values()) for each in (low, high))
+    if above <= below:
+        return rate
+    return float(np.clip(low - below * (high - low) / (above - below), rate * (1 - 2 * STEP), rate * (1 + 2 * STEP)))
 
 
 def _at(twin: Twin, rate: float, n: int, seed: int) -> Played:
@@ -98,40 +114,38 @@ def _shape(twin: Twin, rate: float, above: Played, quantile: float, seed: int) -
 
 def tuned(twin: Twin, runs: Sequence[Seen], quantile: float) -> tuple[Twin, float]:
     """The twin with its speed set so that, given the same due times, its tail is where the runs' was, and the standard
-    error of that factor (inf for fewer than two runs).
+    error of that speed's log.
 
-    The same arrivals make most of the chance in a tail fall on both alike.
+    The same arrivals make most of the chance in a tail fall on both alike. What is left is seen in how the speeds
+    differ between replays of one run, and weighs it against the speed that the service law has on its own (PRIOR).
     """
-    if not runs:
-        return twin, math.inf
-    factors = [_factor(twin, run, quantile) for run in runs]
-    weights = np.sqrt([float(run.counted.sum()) for run in runs])
-    factor = math.exp(float(np.average(np.log(factors), weights=weights)))
-    spread = float(np.std(np.log(factors), ddof=1)) / math.sqrt(len(runs)) if len(runs) > 1 else math.inf
-    return faster(twin, factor), spread
+    speeds = [_speeds(twin, run, quantile) for run in runs]
+    precision = np.array([1 / max(float(np.var(logs, ddof=1)), FLOOR**2) for logs in speeds])
+    total = 1 / PRIOR**2 + float(precision.sum())
+    log = float(np.sum([weight * logs.mean() for weight, logs in zip(precision, speeds, strict=True)])) / total
+    return faster(twin, math.exp(log)), 1 / math.sqrt(total)
 
 
-def _factor(twin: Twin, run: Seen, quantile: float) -> float:
-    """The speed, between SLOWEST and FASTEST, at which the twin's tail is as long as the run's."""
+def _speeds(twin: Twin, run: Seen, quantile: float) -> Floats:
+    """For each replay the log of the speed, within SLOWEST and FASTEST, at which its tail is as long as the run's."""
     tail = 1 - quantile
     quantiles = [quantile, 1 - 2 * tail, 1 - 5 * tail]
     seen = quantiles_s(run.latency_s[run.counted], quantiles)
-    low, high = math.log(SLOWEST), math.log(FASTEST)
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        if _longer(faster(twin, math.exp(middle)), run, quantiles, seen):
-            low = middle
-        else:
-            high = middle
-    return math.exp((low + high) / 2)
+    found = []
+    for replay in range(REPLAYS):
+        low, high = math.log(SLOWEST), math.log(FASTEST)
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            if _longer(faster(twin, math.exp(middle)), run, replay, quantiles, seen):
+                low = middle
+            else:
+                high = middle
+        found.append((low + high) / 2)
+    return np.array(found)
 
 
-def _longer(twin: Twin, run: Seen, quantiles: Sequence[float], seen: Floats) -> bool:
-    """Whether the twin's tail is longer than the one seen, as a mean of logs over the quantiles and replays."""
+def _longer(twin: Twin, run: Seen, replay: int, quantiles: Sequence[float], seen: Floats) -> bool:
+    """Whether a replay's tail is longer than the one seen, as a mean of logs over the quantiles."""
     fine = np.isfinite(seen)
-    if not fine.any():
-        return False
-    said = np.array([quantiles_s(play(twin, run.due_s, seed).latency_s[run.counted], quantiles)
-                     for seed in range(REPLAYS)])
-    logs = np.log(np.minimum(said[:, fine], 1e6) / seen[fine])
-    return bool(np.mean(logs) > 0)
+    said = quantiles_s(play(twin, run.due_s, replay).latency_s[run.counted], quantiles)[fine]
+    return bool(fine.any() and np.mean(np.log(np.minimum(said, 1e6) / seen[fine])) > 0)

@@ -73,8 +73,10 @@ def quantiles_s(latency_s: Floats, quantiles: Sequence[float]) -> Floats:
     return np.asarray(ordered[ranks])
 
 
-def fitted(runs: Sequence[Seen], hint: Structure, clients: Clients, seed: int = 0) -> Twin:
-    """The twin of a setup that is built like `hint` (its workers are workers of one machine, whoever spreads the load).
+def fitted(runs: Sequence[Seen], hint: Structure, clients: Clients, seed: int = 0,
+           factors: Floats = FACTORS) -> Twin:
+    """The twin of a setup that is built like `hint` (its workers are workers of one machine, whoever spreads the load),
+    its service times multiplied by the one of `factors` that fits best.
 
     Raises ValueError where no run holds an answer.
     """
@@ -84,7 +86,7 @@ def fitted(runs: Sequence[Seen], hint: Structure, clients: Clients, seed: int = 
     service = service_law(runs, hint)
     best, least = None, math.inf
     for balancer in BALANCERS if hint.balancer == "connections" else (hint.balancer,):
-        for factor in FACTORS if any(_steady(run) for run in runs) else FACTORS[FACTORS == 1]:
+        for factor in factors if any(_steady(run) for run in runs) else np.ones(1):
             twin = _slower(Twin(spread(hint, balancer), service, clients), float(factor))
             miss = distance(twin, runs, seed) + RELUCTANCE * abs(math.log(factor))
             if miss < least:
