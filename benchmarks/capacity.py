@@ -198,14 +198,16 @@ def main() -> int:
     shapes = (args.shape,) if args.shape else SHAPES
     tasks = [(shapes[i % len(shapes)], args.seed + i) for i in range(args.searches)]
     with ProcessPoolExecutor(args.processes, mp_context=get_context("spawn")) as pool:
-        done = list(pool.map(one, tasks))
+        done: list[Outcome] = []
+        for outcome in pool.map(one, tasks):
+            done.append(outcome)
+            if args.json:
+                args.json.write_text(json.dumps([{**vars(each), "error": each.error} for each in done], indent=1))
     print(HEADER)
     for shape in shapes:
         print(row(shape, [each for each in done if each.shape == shape]))
     print(row("all", done))
     print(f"\n{len(done)} searches in {time.perf_counter() - begun:.0f} s")
-    if args.json:
-        args.json.write_text(json.dumps([{**vars(each), "error": each.error} for each in done], indent=1))
     errors = np.array([each.error if np.isfinite(each.error) else -1.0 for each in done])
     met = (np.quantile(errors, 0.1) >= -0.03 and np.quantile(errors, 0.9) <= 0.03 and np.mean(errors > 0.02) <= 0.05
            and max(each.probes for each in done) <= 6 and max(each.requests for each in done) <= 50_000)

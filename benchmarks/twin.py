@@ -1,7 +1,7 @@
 """Does the twin predict real runs that it has not seen, and how fast is it?
 
     tailrace run twin                                   # measures the loads (about 13 minutes; --resume goes on)
-    python benchmarks/twin.py results [--json FILE]     # 1 where a target is missed
+    python benchmarks/twin.py results --plan twin [--json FILE]     # 1 where a target is missed
     python benchmarks/twin.py --speed
 
 For each setup and workload, each load that was not saturated is predicted by a twin fitted to the runs of all other
@@ -100,7 +100,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The twin against runs that it has not seen.")
     parser.add_argument("results", type=Path, nargs="?", help="folder of the records of `tailrace run twin`")
     parser.add_argument("--speed", action="store_true", help="time 500 configurations")
-    parser.add_argument("--plan", default="twin", help="runs of this plan alone")
+    parser.add_argument("--plan", help="runs of this plan alone")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     missed = False
@@ -112,7 +112,8 @@ def main() -> int:
         return int(missed)
     cells: dict[tuple[str, str], list[StoredRun]] = defaultdict(list)
     for run in find_runs(args.results).runs:
-        if run.meta.plan == args.plan and run.meta.status == "ok" and run.has_rows:
+        if args.plan in (None, run.meta.plan) and run.meta.status == "ok" and run.has_rows \
+                and not scenario_of(run).closed:
             cells[run.meta.workload, run.meta.setup].append(run)
     held = [each for cell in sorted(cells) for each in held_out(cells[cell])]
     print("| workload | setup | load req/s | measured p99 ms | (its own ±) | predicted | error | |\n"
