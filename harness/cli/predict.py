@@ -23,6 +23,7 @@ from harness.decide.twin_read import clients_of, scenario_of, seen, structure_of
 from harness.decide.twin_whatif import KNOBS, Change, changed, parse_change
 from harness.errors import Exit, TailraceError, UsageError
 from harness.record.read import StoredRun, find_runs
+from harness.report.write import plain as json_plain
 from harness.run.bench import this_bench
 from harness.run.race import racing
 
@@ -68,9 +69,9 @@ def predict(asked: Asked, results: Path, as_json: bool) -> int:
     lines = answers(fit, rate, changes, asked.what_if, promises, len(found.newest.meta.server_cpus))
     measured = verified(catalog, asked, results, slo, changes, lines[-1]) if asked.verify else None
     if as_json:
-        dump({"fitted": {"runs": fit.run_ids, "range": asdict(fit.range), "held_out_error": fit.error,
+        dump(json_plain({"fitted": {"runs": fit.run_ids, "range": asdict(fit.range), "held_out_error": fit.error,
                          "worst": fit.worst}, "predictions": [{**line, "prediction": asdict(line["prediction"])}
-                                                              for line in lines], "measured": measured})
+                                                                         for line in lines], "measured": measured}))
         return code_of(lines)
     show(asked, fit, lines, measured)
     return code_of(lines)
