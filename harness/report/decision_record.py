@@ -174,7 +174,7 @@ def _more(told: Deciding, said: _Sayer, labels: Mapping[str, str], results: Path
     lines = ["## More Information", "", "### Expiry", "", "Decide again when one of these comes to pass:", "",
              *(f"* {said(line, best)}" for line in expiry), "", "### Assumptions", "",
              *(f"* {said(line, [name])}" for line, name in reversed(assumed.items())), "", "### Evidence", "",
-             "Each run is proved whole and unaltered by `tailrace verify RUN`.", ""]
+             f"Each run is proved whole and unaltered by `tailrace verify RUN --results {results}`.", ""]
     for name, label in labels.items():
         lines += [f"* **{label}** {markdown_escaped(name)}",
                   *(f"  * [{run}]({linked}/{_machine(results, run)}/{run})" for run in told.runs[name])]
