@@ -33,7 +33,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def question(results: Path, **changes: object) -> Question:
-    table = {"workload": "fraud", "slo": ["p(99)<25ms"], "demand": "office-week", "setups": [], "fleet": "",
+    table = {"workload": "fraud", "slo": ["p(50)<25ms"], "demand": "office-week", "setups": [], "fleet": "",
              "results": results, "prices": ["flask=0.02/h"], "instances": [], "speeds": [], "carries": [],
              "price_list": None}
     return Question(**{**table, **changes})  # type: ignore[arg-type]
