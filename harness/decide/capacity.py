@@ -25,6 +25,8 @@ __all__ = ["Capacity", "Found", "Probe", "Rate", "Result", "Sent", "search"]
 
 Kind = Literal["light", "burst", "load"]
 
+WARMUP_S = 1.0  # what a probe sends before it counts
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -65,7 +67,7 @@ class Settings:
     """How a search goes. `start_rate` must be light for the setup; `most_rate` is what the generator may be asked."""
 
     probes: int = 6
-    requests: int = 46_000
+    requests: int = 49_000
     start_rate: float = 20.0
     most_rate: float = 8_000.0
     light: int = 200
@@ -111,8 +113,8 @@ class _Search:
     def send(self, kind: Kind, rate: float, requests: float) -> Sent:
         """Sends one more probe; its requests fit the budget and its length `longest_s`."""
         settings = self.settings
-        left = settings.requests - sum(each.probe.requests for each in self.sent)
-        duration_s = min(max(min(requests, left * 0.95) / rate, 1.0), settings.longest_s)
+        left = settings.requests - sum(len(each.result.seen.due_s) for each in self.sent)
+        duration_s = min(max(min(requests, 0.97 * left - WARMUP_S * rate) / rate, 1.0), settings.longest_s)
         probe = Probe(kind, rate, duration_s, settings.seed + len(self.sent))
         result = self.probe(probe)
         self.sent.append(Sent(probe, result, verdict_of(result.seen, self.promises) if not result.refused
