@@ -8,7 +8,7 @@ pure: what sends a probe comes in as an argument.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -127,10 +127,15 @@ class _Search:
         return self.settings.probes - len(self.sent)
 
     def runs(self, kind: Kind | None = None) -> list[Seen]:
-        """What was seen, of one kind or all. What the host disturbed certifies nothing, but tells more of the setup
-        than nothing does, and errs to the careful side."""
-        return [each.result.seen for each in self.sent
-                if each.result.blames != "generator" and kind in (None, each.probe.kind)]
+        """What was seen, of one kind or all. Of a kind of which every probe was disturbed by the host, the disturbed
+        ones: they tell more of the setup than nothing does, and err to the careful side."""
+        kinds = get_args(Kind) if kind is None else (kind,)
+        return [seen for each in kinds for seen in self._runs(each)]
+
+    def _runs(self, kind: Kind) -> list[Seen]:
+        sent = [each for each in self.sent if each.probe.kind == kind and each.result.blames != "generator"]
+        calm = [each for each in sent if not each.result.refused]
+        return [each.result.seen for each in calm or sent]
 
     def blamed(self) -> Sent | None:
         """The first probe that the generator, not the setup, limited."""

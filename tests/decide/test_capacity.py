@@ -1,6 +1,7 @@
 """A capacity search against a simulated server whose boundary is known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,6 +39,24 @@ def test_an_exponential_server_is_known_to_within_a_few_percent() -> None:
     assert (found.binding, found.shape) == ("latency", "smooth")
     assert not found.last_passed > 1.02 * TRUTH
     assert not found.first_failed < 0.98 * TRUTH
+
+
+def test_a_disturbed_probe_neither_certifies_nor_shifts_what_calm_ones_say() -> None:
+    plan = Settings(plan=((0.9, 4_000), (0.9, 4_000)))
+
+    def disturbed(probe: Probe) -> Result:
+        result = asked(probe)
+        if len(sent) == 3:
+            slow = replace(result.seen, latency_s=result.seen.latency_s + 5.0)
+            result = Result(slow, "the host paused", "host")
+        sent.append(probe)
+        return result
+
+    sent: list[Probe] = []
+    shaken = search(disturbed, PROMISE, Structure(), Clients(timeout_s=30.0), plan)
+    assert len(sent) == 4
+    assert shaken.sent[3].verdict == "invalid"
+    assert shaken.rate.value == pytest.approx(TRUTH, rel=0.08)
 
 
 def test_a_generator_at_its_limit_is_refused() -> None:
