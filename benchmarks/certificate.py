@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from interval_coverage import print_coverage
+from interval_coverage import CHUNKS, LOADS, print_coverage
 from numpy.typing import NDArray
 from queues import CHUNK, RATE, STREAMS, Floats, true_quantiles
 from scipy.special import bdtr, betaincinv
@@ -193,10 +193,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--coverage", action="store_true", help="coverage of p99 intervals over 5 repetitions instead")
+    parser.add_argument("--load", type=float, action="append", choices=LOADS, help="with --coverage: this load alone")
+    parser.add_argument("--seconds", type=int, action="append", choices=list(CHUNKS), help="with --coverage: so long")
     args = parser.parse_args()
     args.longest_s, servers = LONGEST_S, [args.server] if args.server else list(STREAMS)
     if args.coverage:
-        return print_coverage(servers, args.runs, args.seed, args.json)
+        cells = [(server, load, seconds) for server in servers for load in args.load or LOADS
+                 for seconds in args.seconds or CHUNKS]
+        return print_coverage(cells, args.runs, args.seed, args.json)
     utilisations = UTILISATIONS[:3:2] if args.quick else UTILISATIONS
     if args.quick:
         args.runs, args.edge_runs, args.longest_s = 100, 100, 120.0

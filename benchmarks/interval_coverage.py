@@ -71,21 +71,20 @@ def coverage(server: str, load: float, chunks: int, sets: int, seed: int) -> dic
     return found
 
 
-def print_coverage(servers: list[str], sets: int, seed: int, file: Path | None) -> int:
-    """Print the table; 0 always: what is asked of an interval depends on the length of a run."""
+def print_coverage(cells: list[tuple[str, float, int]], sets: int, seed: int, file: Path | None) -> int:
+    """Print the table for cells (server, load, seconds); 0 always: what is asked of an interval depends on the length
+    of a run."""
     print("| server | load | 5 repetitions of | quantile | covers | abstains | covers or abstains | plain jackknife "
           "covers |\n|---|---|---|---|---|---|---|---|")
     done = []
-    for server in servers:
-        for load in LOADS:
-            for seconds, chunks in CHUNKS.items():
-                all_seen = coverage(server, load, chunks, max(1, min(sets, SETS_TIMES_SECONDS // seconds)), seed)
-                for q, seen in all_seen.items():
-                    plain = {name: None if math.isnan(value) else value for name, value in seen.items()}
-                    done.append({"server": server, "load": load, "seconds": chunks * CHUNK / RATE, "q": q, **plain})
-                    covers = "–" if math.isnan(seen["covers"]) else f"{seen['covers']:.1%}"
-                    print(f"| {server} | {load} | {seconds} s | {q:g} | {covers} | {seen['abstains']:.0%} "
-                          f"| {seen['covers_or_abstains']:.1%} | {seen['jackknife']:.1%} |", flush=True)
+    for server, load, seconds in cells:
+        most = max(1, min(sets, SETS_TIMES_SECONDS // seconds))
+        for q, seen in coverage(server, load, CHUNKS[seconds], most, seed).items():
+            plain = {name: None if math.isnan(value) else value for name, value in seen.items()}
+            done.append({"server": server, "load": load, "seconds": CHUNKS[seconds] * CHUNK / RATE, "q": q, **plain})
+            covers = "–" if math.isnan(seen["covers"]) else f"{seen['covers']:.1%}"
+            print(f"| {server} | {load} | {seconds} s | {q:g} | {covers} | {seen['abstains']:.0%} "
+                  f"| {seen['covers_or_abstains']:.1%} | {seen['jackknife']:.1%} |", flush=True)
     if file:
         file.write_text(json.dumps(done, indent=1))
     return 0
