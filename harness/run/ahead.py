@@ -20,7 +20,8 @@ def make_ahead(served: Iterable[tuple[Workload, Setup]], say: Callable[[str], No
     What fails here fails again, and is told, when it is asked for by itself. An interruption ends what is being made.
     """
     served = list(served)
-    wanted = dict.fromkeys(((workload.lock, setup.lock), setup.displaces) for workload, setup in served)
+    wanted = dict.fromkeys(((workload.lock, part.lock), part.displaces)
+                           for workload, setup in served for part in setup.parts)
     making: list[Callable[[], object]] = [partial(environment, locks, say, displaces) for locks, displaces in wanted]
     making += [partial(prepare, workload, say) for workload in {each.name: each for each, _ in served}.values()]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:

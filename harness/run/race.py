@@ -49,8 +49,8 @@ def race(attempts: Sequence[Attempt], bench: Bench, observer: Observer) -> list[
     too) once the interrupted run is recorded.
     """
     with racing(bench, observer) as run:
-        make_ahead([(attempt.workload, attempt.setup) for attempt in attempts if not why_skipped(attempt, bench)],
-                   observer.say)
+        cells = {(attempt.workload.name, attempt.setup.name): attempt for attempt in attempts}.values()
+        make_ahead([(cell.workload, cell.setup) for cell in cells if not why_skipped(cell, bench)], observer.say)
         return [run(attempt, upcoming).meta.run_id for attempt, upcoming in zip_longest(attempts, attempts[1:])]
 
 
