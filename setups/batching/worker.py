@@ -23,8 +23,7 @@ from batching.job import Answer, Job
 from batching.settings import Settings, from_environment
 
 IDLE_S = 0.1
-PRIME_S = 3.0
-REPEATS = 2
+PRIME_S = 1.0
 STALE = 2
 STRETCH_MOST = 10.0
 SHOW_EVERY = 16
@@ -50,19 +49,21 @@ class Worker:
         Ends when growing has stopped to pay or PRIME_S is over: serving teaches the rest.
         """
         order = sorted(bodies, key=len)
-        begun = time.perf_counter()
         self._answers([model.decode(order[0])])
+        begun = time.perf_counter()
         least: dict[tuple[int, float, int], float] = {}
         each: list[float] = []
-        for n in (size for size in SIZES if size <= self._settings.max_batch):
+        tried: list[int] = []
+        for n in (1 << power for power in range(self._settings.max_batch.bit_length())):
+            tried.append(n)
             shortest_s, longest_s, *_ = self._timed(order, n, least)
             each.append((shortest_s + longest_s) / n)
             stopped = len(each) > STALE and min(each[-STALE:]) > min(each[:-STALE]) * (1 - self._settings.gain)
-            if stopped or time.perf_counter() - begun > PRIME_S:
+            if stopped or time.perf_counter() - begun > PRIME_S / 2:
                 break
         # All sizes in turn, again: what the machine does meanwhile then falls on every size alike.
-        for _ in range(REPEATS - 1):
-            for n in SIZES[:len(each)]:
+        for n in tried:
+            if time.perf_counter() - begun < PRIME_S:
                 self._timed(order, n, least)
         self._costs.prime([(*place, seconds) for place, seconds in least.items()])
         self._show()
