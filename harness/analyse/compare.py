@@ -17,6 +17,7 @@ from harness.errors import TailraceError
 
 ALPHA = 0.05
 POWER = 0.8
+TELLING = 10.0  # a ratio that would have been told is named up to here; beyond, the pairs were too few
 
 METRICS: Mapping[str, Callable[[RunSummary], float]] = {
     "p50": lambda run: run.quantiles_ms.get(0.5, math.nan),
@@ -67,12 +68,14 @@ def holm(found: Sequence[Comparison]) -> tuple[Comparison, ...]:
 
 
 def _detectable(one: Comparison, left: int) -> float:
-    """The smallest ratio that would have been told, with 80 % power, as one of `left` comparisons."""
+    """The smallest ratio that would have been told, with 80 % power, as one of `left` comparisons; infinite where the
+    pairs are so few that none worth naming would have been."""
     if one.pairs < 2 or not math.isfinite(one.detectable):
         return one.detectable
     power = float(special.stdtrit(one.pairs - 1, POWER))
     alone, among = (student(1 - ALPHA / count, one.pairs - 1) + power for count in (1, left))
-    return float(one.detectable ** (among / alone))
+    least = float(one.detectable ** (among / alone))
+    return least if least <= TELLING else math.inf
 
 
 def paired(log_ratios: Sequence[float]) -> tuple[Interval, float, float]:

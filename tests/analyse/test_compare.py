@@ -131,3 +131,8 @@ def test_cells_meet_their_like_only() -> None:
              made("zmq", [3.0], load=2.0), made("zmq", [3.0], load=3.0)]
     assert [(a.setup, a.load, b.load) for a, b in against(cells, "flask")] == [("zmq", 2.0, 2.0)]
     assert len(between(cells, cells)) == 4
+
+
+def test_a_ratio_that_would_have_shown_is_named_only_where_it_says_something() -> None:
+    wide = Comparison("a", "b", "w", "s", 1.0, "p99", Interval(1.0, 0.1, 10.0), 0.6, False, 1e16, 2)
+    assert holm([wide])[0].detectable == math.inf
