@@ -14,7 +14,7 @@ from harness.analyse.explain_usual import ModelTimes, line, parallelism
 CAUSES = ("host_pause", "server_pause", "collection", "burst", "capacity", "long_input", "model", "batch", "cold",
           "network", "http", "generator", "untold")
 
-FEW_COLD = 3  # requests with nobody ahead from which the cost of a cold connection is told
+FEW_COLD = 3  # cold connections from which their cost is told
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def _charge_respond(known: Evidence, slow: NDArray[np.intp], met: Backlog, exces
                     spent: dict[str, Floats]) -> Floats:
     """Charges what the server does not tell of its stretch; returns what of it was waiting behind others, in ms.
 
-    What a cold connection adds is seen where nobody was ahead; a line through all requests says what each request ahead
-    and each byte of input usually add where the model's time is not told.
+    What a cold connection adds is its own estimate; where the model's time is not told, a line through all requests
+    says what each request ahead and each byte of input usually add.
     """
     seen = known.seen
     told_model, told_queue = "model" in seen.tells, "queue" in seen.tells
@@ -112,12 +112,12 @@ def _charge_respond(known: Evidence, slow: NDArray[np.intp], met: Backlog, exces
 
 
 def _cold_ms(seen: Flights, respond_ms: Floats, ahead: Floats) -> float:
-    """How much longer a request takes on a connection opened for it, by medians over requests with nobody ahead: a
-    backlog opens connections too, and would be taken for their cost. 0 where there are too few."""
-    cold, warm = (respond_ms[seen.good & (ahead == 0) & (seen.cold == opened)] for opened in (True, False))
-    if min(len(cold), len(warm)) < FEW_COLD:
-        return 0.0
-    return max(0.0, float(np.median(cold) - np.median(warm)))
+    """How much longer a request takes on a connection opened for it: the median difference of cold ones from the median
+    of warm ones that found as many others ahead, since a backlog opens connections too. 0 where there are too few."""
+    cold, warm = seen.good & seen.cold, seen.good & ~seen.cold
+    usual = {count: float(np.median(respond_ms[warm & (ahead == count)])) for count in np.unique(ahead[warm])}
+    more = [value - usual[count] for value, count in zip(respond_ms[cold], ahead[cold], strict=True) if count in usual]
+    return max(0.0, float(np.median(more))) if len(more) >= FEW_COLD else 0.0
 
 
 def _charge_model(known: Evidence, slow: NDArray[np.intp], excess: Floats, spent: dict[str, Floats]) -> None:

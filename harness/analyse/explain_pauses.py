@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from harness.analyse.explain_parts import Flights, Floats, Ints
 
 SILENT_TIMES = 10.0     # a silence is notable that lasts so many times the usual one while requests wait
-SILENT_MS = 2.0         # … and so much longer than the model explains
+SILENT_MS = 2.0         # … and so much longer than the model and the wait for a batch explain
 NEXT = 64               # answers after a silence that are asked whether they were held up in it
 IDLE = 0.2              # cores used below which a server that is said to run its model does not
 LOOKS_NS = 300_000_000  # probes look every 250 ms: stolen time is dated no better
@@ -93,7 +93,7 @@ def pauses(seen: Flights, generators: Iterable[Mapping[str, Any]], probes: Probe
 
 
 def _silences(seen: Flights, model_ms: Floats, expected_ms: Floats, probes: Probes) -> list[Span]:
-    """Every notable silence while requests were out that is more than one long model run."""
+    """Every notable silence while requests were out that is more than one long model run, or a wait for a batch."""
     answered = np.flatnonzero(seen.answered)
     if len(answered) < 2:
         return []
@@ -104,7 +104,7 @@ def _silences(seen: Flights, model_ms: Floats, expected_ms: Floats, probes: Prob
     following = sent[np.minimum(np.searchsorted(sent, ends[:-1], side="right"), len(sent) - 1)]
     begin = np.where(busy, ends[:-1], np.minimum(following, ends[1:]))
     length_ms = (ends[1:] - begin) / 1e6
-    beyond_ms = length_ms - expected_ms[order[1:]]
+    beyond_ms = length_ms - expected_ms[order[1:]] - seen.server_ms["wait"][order[1:]]
     limit_ms = max(SILENT_MS, SILENT_TIMES * float(np.median(length_ms)))
     found, computes = [], _computes(seen, model_ms, probes)
     for k in np.flatnonzero(beyond_ms > limit_ms):

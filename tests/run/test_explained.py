@@ -1,0 +1,140 @@
+"""Real servers, real pauses: what was done to them is what `explain` says of their slowest percent."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.analyse.explain import Explanation, explain
+from harness.catalog.discover import Catalog
+from harness.plan.attempt import Attempt
+from harness.plan.expand import resolve_knobs
+from harness.record.read import StoredRun, open_run
+from harness.run.bench import Bench
+from harness.run.cell import Progress
+from harness.run.race import race
+from harness.run.warden import descendants
+
+pytestmark = pytest.mark.live
+
+TOYS = Path(__file__).parents[1] / "toys"
+SERVER, HOST = ("common.teller",), ("common.teller", "harness.load.generator", "hiccup.py")
+STOP_S = 0.3
+Tell = Callable[..., StoredRun]
+
+
+class Stopper:
+    """A race's observer that stops the processes whose command line has one of `words`, once, early in the load."""
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self.words = words
+        self.stopped: list[int] = []
+
+    def progress(self, progress: Progress) -> None:
+        if progress.t_s < 0.4 or self.stopped or not self.words:
+            return
+        self.stopped = [pid for pid in descendants() if any(word in command(pid) for word in self.words)]
+        try:
+            for pid in self.stopped:
+                os.kill(pid, signal.SIGSTOP)
+            time.sleep(STOP_S)
+        finally:
+            for pid in self.stopped:
+                os.kill(pid, signal.SIGCONT)
+
+    def say(self, message: str) -> None: ...
+
+    def started(self, attempt: Attempt, upcoming: Attempt | None) -> None: ...
+
+    def finished(self, attempt: Attempt, meta: Any) -> None: ...
+
+
+def command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+@pytest.fixture
+def tell(bench: Bench, scratch_parent: Path) -> Tell:
+    """Runs the toy `tells` (or another) for 2.4 s and gives its record."""
+    def run(habit: str = "none", stop: tuple[str, ...] = (), toy: str = "tells", profile: str = "default",
+            **stage: Any) -> StoredRun:
+        catalog = Catalog(TOYS)
+        setup, scenario = catalog.setup(toy), catalog.scenario("brief").resolved(1)
+        first = scenario.stage[0].model_copy(update={"arrivals": "poisson", "rate": 120.0, "duration_s": 2.4, **stage})
+        attempt = Attempt("toys", "", setup, catalog.workload("echo"),
+                          scenario.model_copy(update={"stage": (first,), "profile": profile}), 1.0,
+                          resolve_knobs(setup, {"habit": habit} if toy == "tells" else {}, 1), seed=11)
+        watcher = Stopper(stop)
+        [run_id] = race([attempt], bench, watcher)
+        assert bool(watcher.stopped) == bool(stop)
+        return open_run(bench.folder / run_id)
+
+    return run
+
+
+def dominated(run: StoredRun, cause: str) -> Explanation:
+    """What explains the run, whose greatest cause must be this one."""
+    assert (run.meta.status, run.meta.reason) == ("ok", "")
+    found = explain(run)
+    assert next(iter(found.shares)) == cause, found
+    assert found.shares[cause] > 0.5, found.shares
+    assert found.examples[0].cause == cause
+    assert sum(found.shares.values()) == pytest.approx(1)
+    assert found.sums > 0.98, found.sums
+    return found
+
+
+def test_a_batch_that_waits_for_company(tell: Tell) -> None:
+    found = dominated(tell("waits"), "batch")
+    assert found.examples[0].parts_ms["wait"] > 32
+
+
+def test_a_garbage_collection(tell: Tell) -> None:
+    found = dominated(tell("collects"), "collection")
+    assert max(example.parts_ms["gc"] for example in found.examples) > 10
+
+
+def test_connections_that_do_not_last(tell: Tell) -> None:
+    found = dominated(tell("closes"), "cold")
+    assert found.examples[0].parts_ms["respond"] > 22
+
+
+def test_an_answer_in_two_halves(tell: Tell) -> None:
+    found = dominated(tell("trickles"), "network")
+    assert found.examples[0].parts_ms["receive"] > 32
+
+
+def test_long_inputs(tell: Tell) -> None:
+    run = tell(profile="long")
+    assert sorted(set((run.payload_bytes() // 10_000).tolist())) == [0, 2]
+    dominated(run, "long_input")
+
+
+def test_bursts(tell: Tell) -> None:
+    dominated(tell(arrivals="burst", burst=40), "burst")
+
+
+def test_more_load_than_it_can_serve(tell: Tell) -> None:
+    dominated(tell(arrivals="constant", rate=600.0), "capacity")
+
+
+def test_a_server_that_is_stopped(tell: Tell) -> None:
+    found = dominated(tell(stop=SERVER), "server_pause")
+    assert found.pauses["server"][1] == pytest.approx(1e3 * STOP_S, rel=0.3)
+
+
+def test_a_server_that_stalls_and_tells_nothing_true(tell: Tell) -> None:
+    found = dominated(tell(toy="stalls", rate=100.0), "server_pause")
+    assert any("tells no times of its own that can be believed" in line for line in found.cannot)
+
+
+def test_a_host_that_is_stopped(tell: Tell) -> None:
+    found = dominated(tell(stop=HOST), "host_pause")
+    assert found.pauses["host"][1] > 0.8e3 * STOP_S
