@@ -1,8 +1,8 @@
 """A server with one worker that tells truthfully where its time goes: `python -m common.teller HABIT`.
 
-A prediction takes 2 ms and 2 µs for every byte of its body. Habits: `none`; `waits`: every 50th waits 40 ms for company
-that does not come; `collects`: a garbage collection in every 50th; `closes`: every tenth answer ends its connection, and
-a new one costs 30 ms; `trickles`: every 50th answer comes in two halves, 40 ms apart.
+A prediction takes 2 ms and 2 µs for every byte of its body. Habits: `none`; `waits`: every 50th waits 40 ms for
+company that does not come; `collects`: a garbage collection in every 50th; `closes`: every tenth answer ends its
+connection, and a new one costs 30 ms; `trickles`: every 50th answer comes in two halves, 40 ms apart.
 """
 
 import gc
