@@ -21,7 +21,7 @@ lint: .venv/dev
 	$(BIN)/mypy
 
 test-fast: .venv/dev
-	$(BIN)/pytest -q -m "not live"
+	$(BIN)/pytest -q -m "not live" -n auto
 
 test-live: .venv/dev
 	$(BIN)/pytest -q -m live

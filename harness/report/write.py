@@ -13,6 +13,7 @@ from typing import Any
 
 from harness.analyse.model import Analysis
 from harness.errors import TailraceError
+from harness.record.read import find_runs
 from harness.report.html import page
 from harness.report.junit import junit
 from harness.report.markdown import markdown
@@ -30,6 +31,7 @@ def report(options: Options, out: Path) -> Analysis:
     The notebook is executed in a kernel beside this process, which reads rows for its figures while they are analysed
     here. Raises TailraceError when there is nothing to report, a cell fails, or `out` cannot be written.
     """
+    find_runs(Path(options.results))    # says at once what is wrong with the folder, before a kernel starts
     asked = json.dumps(asdict(options) | {"results": str(Path(options.results).resolve())})
     with tempfile.TemporaryDirectory(prefix="tailrace-") as scratch, ThreadPoolExecutor(1) as beside:
         handed = Path(scratch) / "analysis.json"
