@@ -21,6 +21,7 @@ from harness.load.arrivals import due_times, share
 from harness.load.async_engine import AsyncEngine, Turn, now
 from harness.load.grpc_client import GrpcClient
 from harness.load.hiccup import Meter, figures
+from harness.load.order_lines import OrderLines
 from harness.load.payloads import Bodies
 from harness.load.process import Collector, cpu_s, pin, raise_file_limit, realtime
 from harness.load.rows import OK, clock_offset, save
@@ -39,7 +40,7 @@ class Ears:
         loop = asyncio.get_running_loop()
         self.t0_ns: asyncio.Future[int | None] = loop.create_future()
         self.stopped = asyncio.Event()
-        self._text = b""
+        self._lines = OrderLines()
         self._loop = loop
         loop.add_reader(sys.stdin.fileno(), self._read)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -53,18 +54,11 @@ class Ears:
             self.t0_ns.set_result(None)
 
     def _read(self) -> None:
-        data = os.read(sys.stdin.fileno(), 4096)
-        *lines, self._text = (self._text + data).split(b"\n")
-        for line in lines:
-            match line.split():
-                case [b"go", t0_ns] if t0_ns.isdigit() and not self.t0_ns.done():
-                    self.t0_ns.set_result(int(t0_ns))
-                case [b"stop"]:
-                    self.stop()
-                case _:
-                    sys.stderr.write(f"not understood: {line!r}; write `go <t0_ns>` or `stop`\n")
-        if not data:
-            self.stop()
+        for t0_ns in self._lines.feed(os.read(sys.stdin.fileno(), 4096)):
+            if t0_ns is None:
+                self.stop()
+            elif not self.t0_ns.done():
+                self.t0_ns.set_result(t0_ns)
 
 
 async def run(spec: LoadSpec) -> None:

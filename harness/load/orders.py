@@ -9,6 +9,8 @@ from typing import Any
 import gevent
 from gevent.event import AsyncResult
 
+from harness.load.order_lines import OrderLines
+
 
 class Orders:
     """`go <t0_ns>` once, then `stop`; a signal or the end of input stops too. `t0_ns` is None when told to stop before
@@ -17,7 +19,7 @@ class Orders:
     def __init__(self) -> None:
         self.t0_ns: AsyncResult[int | None] = AsyncResult()
         self._stop: Callable[[], None] | None = None
-        self._text = b""
+        self._lines = OrderLines()
         self._watcher: Any = gevent.get_hub().loop.io(sys.stdin.fileno(), 1)
         self._watcher.start(self._read)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -36,16 +38,8 @@ class Orders:
             self._stop()
 
     def _read(self) -> None:
-        data = os.read(sys.stdin.fileno(), 4096)
-        self._text += data
-        *lines, self._text = self._text.split(b"\n")
-        for line in lines:
-            match line.split():
-                case [b"go", t0_ns] if t0_ns.isdigit() and not self.t0_ns.ready():
-                    self.t0_ns.set(int(t0_ns))
-                case [b"stop"]:
-                    self.stop()
-                case _:
-                    sys.stderr.write(f"not understood: {line!r}; write `go <t0_ns>` or `stop`\n")
-        if not data:
-            self.stop()
+        for t0_ns in self._lines.feed(os.read(sys.stdin.fileno(), 4096)):
+            if t0_ns is None:
+                self.stop()
+            elif not self.t0_ns.ready():
+                self.t0_ns.set(t0_ns)
