@@ -23,7 +23,7 @@ from batching.job import Answer, Job
 from batching.settings import Settings, from_environment
 
 IDLE_S = 0.1
-PRIME_S = 1.0
+PRIME_S = 0.6
 STALE = 2
 STRETCH_MOST = 10.0
 SHOW_EVERY = 16

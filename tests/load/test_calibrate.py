@@ -45,7 +45,7 @@ def test_a_quick_calibration() -> None:
     cpus = sorted(os.sched_getaffinity(0))
     said: list[str] = []
     measured = calibrate(cpus[-1:], cpus[:1], quick=True, say=said.append)
-    assert len(said) == 4
+    assert len(said) == 5
     assert measured.shared_cpu == (len(cpus) == 1)
     assert all(point.errors == 0 for point in measured.rates[:2])
     for point in measured.oracle:
