@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -43,9 +44,18 @@ def command(folder: Path) -> list[str]:
     (folder / "config.properties").write_text("".join(f"{key}={value}\n" for key, value in settings().items()), "utf-8")
     return ["java", f"-Dmodel_server_home={home}", f"-Djava.io.tmpdir={folder}",
             f"-Dlog4j.configurationFile=file://{folder / 'log4j2.xml'}", "-XX:+ExitOnOutOfMemoryError",
-            "-cp", f"{home / 'ts' / 'frontend'}/*", "org.pytorch.serve.ModelServer", "--python", sys.executable,
-            "-f", str(folder / "config.properties"), "-s", str(store(folder)), "-ncs",
-            "--disable-token-auth", "-m", "model=model"]
+            "-cp", f"{home / 'ts' / 'frontend'}/*", "org.pytorch.serve.ModelServer",
+            "--python", str(interpreter(folder)), "-f", str(folder / "config.properties"),
+            "-s", str(store(folder)), "-ncs", "--disable-token-auth", "-m", "model=model"]
+
+
+def interpreter(folder: Path) -> Path:
+    """What TorchServe runs its workers with: this interpreter, through worker.py."""
+    script = folder / "python"
+    worker = Path(__file__).with_name("worker.py")
+    script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(worker))} "$@"\n', "utf-8")
+    script.chmod(0o700)
+    return script
 
 
 def settings() -> dict[str, str]:
