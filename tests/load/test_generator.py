@@ -19,6 +19,7 @@ from harness.errors import Exit
 from harness.load.merge import merge_parts, read_answers
 from harness.load.spec import LoadSpec, UserSpec, read_spec, write_spec
 from harness.record.schema import ABSENT
+from harness.run.sockets import free_port
 from tests.load.conftest import FaultyServer
 
 pytestmark = pytest.mark.live
@@ -161,9 +162,9 @@ def test_a_closed_loop_is_sent_by_the_first_process(server: FaultyServer, spec: 
     assert (columns["due_ns"] == columns["sent_ns"]).all()
 
 
-def test_locusts_own_page_shows_the_load(server: FaultyServer, spec: Make, dead_port: int) -> None:
+def test_locusts_own_page_shows_the_load(server: FaultyServer, spec: Make) -> None:
     shown = spec(server.port, [b"ok", b"busy"], stages=[{"arrivals": "constant", "rate": 50.0, "duration_s": 3.0}],
-                 web_port=dead_port + 1)
+                 web_port=free_port())
     with started(shown) as process:
         process.line()
         process.say(f"go {soon()}")
