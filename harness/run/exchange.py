@@ -37,6 +37,8 @@ def kept_open(port: int, timeout_s: float) -> Iterator[Callable[[str, bytes | No
 
     def ask(path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
         try:
+            if connection.sock is None:
+                connection.connect()  # outside of what is suppressed: a connection that fails has no answer to read
             with suppress(BrokenPipeError, ConnectionResetError):  # a server may answer before it read a large body
                 connection.request("GET" if body is None else "POST", path, body=body, headers=dict(headers))
             answer = connection.getresponse()
