@@ -27,7 +27,7 @@ def cell(runs: Sequence[RunFigures], failed: Sequence[RunMeta]) -> Cell:
     limit = good_ms(scenario.promises)
     summaries = [_summary(run) for run in runs] + [_absent(each) for each in failed]
     return Cell(
-        meta.setup, meta.workload, meta.scenario, meta.load,
+        meta.arm, meta.workload, meta.scenario, meta.load,
         offered_rate=_mean([run.offered_rate for run in used]),
         closed_loop=scenario.closed,
         runs=tuple(sorted(summaries, key=lambda run: run.repetition)),
@@ -43,7 +43,7 @@ def cell(runs: Sequence[RunFigures], failed: Sequence[RunMeta]) -> Cell:
         cost=None, good_ms=limit if math.isfinite(limit) else math.nan,
         pss_mb=max((run.pss_mb for run in used if math.isfinite(run.pss_mb)), default=math.nan), knobs=dict(meta.knobs),
         server_cpus=len(meta.server_cpus), machine_id=meta.machine_id,
-        hashes={noun: meta.hashes.get(noun, "") for noun in ("workload", "scenario")},
+        device=meta.device, hashes={noun: meta.hashes.get(noun, "") for noun in ("workload", "scenario")},
     )
 
 

@@ -13,6 +13,7 @@ from scipy import special
 
 from harness.analyse.model import Cell, Comparison, Interval, RunSummary
 from harness.analyse.quantiles import CONFIDENCE, student
+from harness.catalog.device import arm
 from harness.errors import TailraceError
 
 ALPHA = 0.05
@@ -27,9 +28,17 @@ METRICS: Mapping[str, Callable[[RunSummary], float]] = {
 
 
 def against(cells: Sequence[Cell], baseline: str) -> list[tuple[Cell, Cell]]:
-    """Every cell beside the baseline setup's cell of the same workload, scenario and load."""
-    base = {_place(cell): cell for cell in reversed(cells) if cell.setup == baseline}
-    return [(cell, base[_place(cell)]) for cell in cells if cell.setup != baseline and _place(cell) in base]
+    """Every cell beside the baseline's cell of the same workload, scenario and load."""
+    base = baselines(cells, baseline)
+    return [(cell, base[_place(cell)]) for cell in cells
+            if _place(cell) in base and base[_place(cell)].setup != cell.setup]
+
+
+def baselines(cells: Sequence[Cell], baseline: str) -> dict[tuple[str, str, float], Cell]:
+    """(workload, scenario, load) -> the baseline's cell: that of the very arm named (`flask (gpu)`); where a setup
+    named alone did not run on the CPU, that of the device it ran on."""
+    return {_place(cell): cell for name in (arm(baseline, "gpu"), baseline)
+            for cell in reversed(cells) if cell.setup == name}
 
 
 def between(new: Sequence[Cell], old: Sequence[Cell]) -> list[tuple[Cell, Cell]]:

@@ -96,7 +96,8 @@ class PromiseVerdict:
 
 @dataclass(frozen=True)
 class Cell:
-    """All repetitions of one setup under one workload, scenario and load.
+    """All repetitions of one setup under one workload, scenario and load. `setup` names the arm: on a `device` that is
+    not the CPU it says so (`zmq-batching (gpu)`).
 
     `quantiles_ms` maps 0.5, 0.9, 0.95, 0.99, 0.999 to the pooled quantile with its interval over repetitions.
     `time_ms` maps lag, queue, wait, model, rest (transport, and what the server does not tell) to mean ms; `batches`
@@ -134,6 +135,7 @@ class Cell:
     server_cpus: int = 0
     machine_id: str = ""
     hashes: dict[str, str] = field(default_factory=dict)
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)

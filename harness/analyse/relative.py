@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from harness.analyse.compare import against, compared, holm
+from harness.analyse.compare import against, baselines, compared, holm
 from harness.analyse.model import Cell, Comparison, PromiseVerdict, Verdict
 from harness.analyse.verdicts import cell_verdict
 from harness.analyse.words import more, plain
@@ -21,6 +21,7 @@ def with_relative(cells: Sequence[Cell], baseline: str) -> tuple[Cell, ...]:
     """The cells with their relative clauses judged against the baseline's cell of the same workload, scenario and load;
     without one they stay inconclusive. The baseline's own cell keeps them by definition."""
     bases = {id(cell): base for cell, base in against(cells, baseline)}
+    own = {id(base) for base in baselines(cells, baseline).values()}
     found = [(cell, promise, _compared(cell, bases[id(cell)], promise))
              for cell in cells if id(cell) in bases for promise in _relative(cell)]
     fair = holm([one for _, _, one in found])
@@ -29,7 +30,7 @@ def with_relative(cells: Sequence[Cell], baseline: str) -> tuple[Cell, ...]:
     judged |= {(id(cell), promise.text): PromiseVerdict(
                    promise.text, "pass", replace(cell.goodput, value=1.0, low=1.0, high=1.0), promise.limit,
                    "it is the baseline", 0.0)
-               for cell in cells if cell.setup == baseline for promise in _relative(cell)}
+               for cell in cells if id(cell) in own for promise in _relative(cell)}
     return tuple(_with(cell, judged) for cell in cells)
 
 

@@ -77,7 +77,7 @@ def _groups(runs: Sequence[StoredRun]) -> list[list[StoredRun]]:
 
 
 def _place(meta: RunMeta) -> Key:
-    return (meta.workload, meta.scenario, f"{meta.load!r}", meta.setup, _text(meta.knobs), meta.machine_id)
+    return (meta.workload, meta.scenario, f"{meta.load!r}", meta.arm, _text(meta.knobs), meta.machine_id)
 
 
 def _content(meta: RunMeta) -> Key:
@@ -107,4 +107,4 @@ def _figures(run: StoredRun) -> RunFigures:
 
 
 def _reasons(groups: Iterable[Sequence[StoredRun]]) -> dict[str, str]:
-    return {f"{group[-1].meta.setup} × {group[-1].meta.workload}": group[-1].meta.reason for group in groups if group}
+    return {f"{group[-1].meta.arm} × {group[-1].meta.workload}": group[-1].meta.reason for group in groups if group}

@@ -10,22 +10,22 @@ from harness.record.schema import RunMeta
 
 
 def upkeep(runs: Sequence[StoredRun], cells: Sequence[Cell]) -> tuple[Upkeep, ...]:
-    """One per setup, in order of first appearance; what is not known of it is NaN or empty. Facts of the setup itself
-    are those of its newest run that knows them."""
+    """One per setup and device, in order of first appearance; what is not known of it is NaN or empty. Facts of the
+    setup itself are those of its newest run that knows them."""
     metas = [run.meta for run in runs]
-    return tuple(_upkeep(setup, [meta for meta in metas if meta.setup == setup],
+    return tuple(_upkeep(setup, [meta for meta in metas if meta.arm == setup],
                          [cell for cell in cells if cell.setup == setup])
-                 for setup in dict.fromkeys(meta.setup for meta in metas))
+                 for setup in dict.fromkeys(meta.arm for meta in metas))
 
 
 def contracts(runs: Iterable[StoredRun]) -> tuple[Contract, ...]:
     """What `tailrace check` found, on the runs' machines, about the setups and workloads that ran; `current` where it
     was found with the very code that ran last."""
-    newest: dict[tuple[str, str], StoredRun] = {(run.meta.setup, run.meta.workload): run for run in runs}
+    newest: dict[tuple[str, str], StoredRun] = {(run.meta.arm, run.meta.workload): run for run in runs}
     folders = dict.fromkeys(run.folder.parent for run in newest.values())
     checked = [found for folder in folders for found in read_conformance(folder)]
-    return tuple(_contract(found, newest[found.setup, found.workload].meta) for found in checked
-                 if (found.setup, found.workload) in newest)
+    return tuple(_contract(found, newest[found.arm, found.workload].meta) for found in checked
+                 if (found.arm, found.workload) in newest)
 
 
 def _upkeep(setup: str, metas: Sequence[RunMeta], cells: Sequence[Cell]) -> Upkeep:
@@ -51,7 +51,7 @@ def _memory(cells: Sequence[Cell], workload: str) -> float:
 def _contract(found: Conformance, meta: RunMeta) -> Contract:
     kept = sum(point.verdict == "passed" for point in found.points)
     current = all(meta.hashes.get(noun) == found.hashes.get(noun) for noun in ("setup", "workload", "lock"))
-    return Contract(found.setup, found.workload, found.checked_utc, kept,
+    return Contract(found.arm, found.workload, found.checked_utc, kept,
                     {point.code: point.message for point in found.failed},
                     {point.code: point.message for point in found.points if point.verdict == "skipped"},
                     tuple(point.code for point in found.points), current)

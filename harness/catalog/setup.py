@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, field_validator, model_validator
 
+from harness.catalog.device import Device
 from harness.catalog.toml import Noun, nearest, read_noun
 from harness.errors import TailraceError
 from harness.protocols.codec import MODEL, Codec
@@ -39,7 +40,8 @@ class Setup(Noun):
     `tune` maps knobs to the values worth searching (`tailrace tune`). `behind` names a sibling setup that this
     one starts itself and stands in front of, or a knob that does.
     `passes` names variables of the user's environment, secrets for example, that its server gets and no record does.
-    `must_name` lists knobs that only the user can give; without them it is skipped.
+    `must_name` lists knobs that only the user can give; without them it is skipped. `devices` are those on which its
+    models can compute.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Setup(Noun):
     ready_timeout_s: PositiveFloat = Field(default=60.0, le=600)
     stop_timeout_s: PositiveFloat = Field(default=10.0, le=600)
     requirements: str = "requirements.txt"
+    devices: tuple[Device, ...] = Field(default=("cpu",), min_length=1)
     displaces: tuple[str, ...] = ()
     behind: str = ""
     passes: tuple[str, ...] = ()

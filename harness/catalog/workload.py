@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
+from harness.catalog.device import Device
 from harness.catalog.toml import Noun, read_noun
 
 
@@ -12,7 +13,7 @@ class Workload(Noun):
     """What is served. The code contract of its folder is in docs/design.md.
 
     `pool` is how many distinct payloads a run cycles through at most. `sources` names the packages the model's files
-    come from, with their licences, for the report.
+    come from, with their licences, for the report. `devices` are those that it gains from.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Workload(Noun):
     prepare_requirements: str | None = None
     profiles: tuple[str, ...] = ("default",)
     pool: PositiveInt = Field(default=4096, le=1_000_000)
+    devices: tuple[Device, ...] = Field(default=("cpu",), min_length=1)
     sources: dict[str, str] = Field(default_factory=dict)
 
     @property

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.setups import check, tune
+from harness.cli.setups import Device, capacity, check, tune
 
 # ruff: noqa: PLC0415
 
@@ -33,12 +33,13 @@ def list_(json: Json = False) -> None:
 def prepare(
     workload: Annotated[Names, typer.Argument(help="Workloads; every one when none is named.")] = None,
     setup: Annotated[Names, typer.Option(help="Build these setups' environments only.")] = None,
+    device: Device = "cpu",
 ) -> None:
     """Make models, payload code and environments ready once; afterwards everything runs offline."""
     from harness.cli import look
     from harness.cli.ask import names
 
-    look.prepare(names(workload), names(setup))
+    look.prepare(names(workload), names(setup), device)
 
 
 @app.command()
@@ -63,6 +64,7 @@ def run(
     web: Annotated[int | None, typer.Option(help="Serve Locust's web page on this loopback port.")] = None,
     locustfile: Annotated[Path | None, typer.Option(help="Your own locustfile instead of a scenario.")] = None,
     users: Annotated[int, typer.Option(help="Users of that locustfile (closed loop).")] = 10,
+    device: Annotated[str | None, typer.Option(help="Models compute on `cpu` or `gpu` (default the plan's).")] = None,
     price: Prices = None,
     json: Json = False,
 ) -> None:
@@ -71,7 +73,7 @@ def run(
     from harness.cli.ask import names, parse_knobs
 
     asked = race.Asked(plan, names(setup), names(workload), scenario, load or [], parse_knobs(knob),
-                       repetitions, duration, baseline, slo or [], locustfile, users)
+                       repetitions, duration, baseline, slo or [], locustfile, users, device)
     raise typer.Exit(race.race(asked, results, race.How(resume, dry_run, gate, web, price or [], json,
                                                             until, until_cap, tuned)))
 
@@ -136,27 +138,6 @@ def compare(
     from harness.cli import findings
 
     findings.compare(results, baseline, plan, price or [], force, json)
-
-
-@app.command()
-def capacity(
-    setup: Annotated[str, typer.Argument(help="The setup to search.")],
-    workload: Annotated[str, typer.Option(help="The workload it serves.")],
-    slo: Annotated[list[str], typer.Option(help="A clause of the promise, for example 'p(99)<100ms'; repeatable.")],
-    error: Annotated[str | None, typer.Option(help="The share that may fail, for example '<0.1%'.")] = None,
-    knob: Annotated[Names, typer.Option(help="SETUP.KNOB=VALUE; repeatable.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the arrivals.")] = 1,
-    longest: Annotated[float, typer.Option(help="Seconds a probe may take at most.")] = 60.0,
-    chart: Annotated[Path | None, typer.Option(help="An SVG file for the curve of latency against load.")] = None,
-    results: Results = Path("results"),
-    json: Json = False,
-) -> None:
-    """The highest load a setup carries within a promise, in at most six probes; exits 111 where the generator ends."""
-    from harness.cli import capacity as capacities
-    from harness.cli.ask import parse_knobs
-
-    asked = capacities.Asked(setup, workload, slo, error, parse_knobs(knob).get(setup, {}), seed, longest, chart)
-    raise typer.Exit(capacities.capacity(asked, results, json))
 
 
 @app.command()
@@ -296,5 +277,5 @@ def advise(
     advice.advise(answers, out, json)
 
 
-app.command()(check)
-app.command()(tune)
+for command in (check, tune, capacity):
+    app.command()(command)

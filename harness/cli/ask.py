@@ -71,13 +71,14 @@ def named_plan(catalog: Catalog, name: str, setups: list[str], workloads: list[s
                 "knobs": {s: k for s, k in race.knobs.items() if not setups or s in setups}})
              for race in plan.race if not workloads or race.workload in workloads]
     given = {key: value for key, value in changes.items() if value is not None}
-    races = [race for race in races if race.setups]
+    races = [race.model_copy(update={"device": given.get("device", race.device)}) for race in races if race.setups]
     return validate(Plan, {**plan.model_dump(), **given, "race": races}, f"plan {name}")
 
 
 def asked_plan(catalog: Catalog, setups: list[str], workloads: list[str], scenario: str | None, loads: list[float],
                knobs: dict[str, dict[str, Knob]], **changes: object) -> Plan:
-    """A plan made from flags alone, named by what it asks. Without a scenario each workload takes `<workload>-steady`.
+    """A plan made from flags alone, named by what it asks, whatever it runs on. Without a scenario each workload takes
+    `<workload>-steady`.
 
     Raises UsageError for a missing or unknown name.
     """
@@ -92,7 +93,8 @@ def asked_plan(catalog: Catalog, setups: list[str], workloads: list[str], scenar
                   scenario=scenario or f"{workload}-steady", loads=tuple(loads or [1.0]), knobs=knobs)
              for workload in workloads]
     given = {key: value for key, value in changes.items() if value is not None}
-    asked = json.dumps([race.model_dump(mode="json") for race in races] + [given], sort_keys=True)
+    asked = json.dumps([race.model_dump(mode="json", exclude={"device"}) for race in races]
+                       + [{key: value for key, value in given.items() if key != "device"}], sort_keys=True)
     return validate(Plan, {
         "name": f"adhoc-{hashlib.sha256(asked.encode()).hexdigest()[:6]}",
         "title": f"{', '.join(setups) or 'every setup'} on {', '.join(workloads)}",

@@ -9,6 +9,7 @@ from harness.analyse.checks import checks_of
 from harness.analyse.frames import read_view
 from harness.analyse.model import Interval
 from harness.analyse.words import bounded, plain
+from harness.catalog.device import arm, device_of
 from harness.catalog.discover import Catalog, find_catalog
 from harness.catalog.scenario import Scenario
 from harness.catalog.setup import Knob
@@ -27,6 +28,7 @@ from harness.record.capacity import capacity_id, write_capacity
 from harness.record.read import StoredRun
 from harness.report.write import plain as json_plain
 from harness.run.bench import Bench, this_bench
+from harness.run.possible import why_not
 from harness.run.race import racing
 
 PATIENCE_S = 30.0
@@ -48,6 +50,7 @@ class Asked:
     seed: int
     longest_s: float
     chart: Path | None
+    device: str = "cpu"
 
 
 def capacity(asked: Asked, results: Path, as_json: bool) -> int:
@@ -62,8 +65,8 @@ def capacity(asked: Asked, results: Path, as_json: bool) -> int:
     hint = structure_of(first.knobs, first.setup.model_dump(mode="json"), len(bench.cores.server))
     console = screen(stderr=as_json)
     settings = Settings(seed=asked.seed, longest_s=asked.longest_s, most_rate=PER_LOAD_CPU * len(bench.cores.load))
-    with LiveView(console, settings.probes, f"capacity of {asked.setup} on {asked.workload}") as view, \
-            racing(bench, view) as run:
+    title = f"capacity of {arm(asked.setup, asked.device)} on {asked.workload}"
+    with LiveView(console, settings.probes, title) as view, racing(bench, view) as run:
         found = search(lambda probe: believed(run(probing(first, probe), None), limit_ms), promises, hint,
                        clients_of(first.scenario), settings)
     kept = recorded(bench, first, slo, found)
@@ -87,15 +90,17 @@ def capacity(asked: Asked, results: Path, as_json: bool) -> int:
 def first_attempt(catalog: Catalog, bench: Bench, asked: Asked, slo: dict[str, str]) -> Attempt:
     """The attempt that probes vary: the workload's payload profile under Poisson arrivals, with the promise asked."""
     setup, workload = catalog.setup(asked.setup), catalog.workload(asked.workload)
-    limit = setup.limits.get(workload.name)
-    if limit:
-        raise TailraceError(f"{setup.name} cannot serve {workload.name}: {limit}", "choose another setup")
+    device = device_of(asked.device)
+    bench.folder.mkdir(parents=True, exist_ok=True)
+    if why := why_not(setup, workload, device, bench.folder):
+        raise TailraceError(why, "choose another setup, workload or device")
     scenario = validate(Scenario, {
         "name": "capacity", "title": "A probe of a capacity search", "warmup_s": 1.0, "timeout_s": PATIENCE_S,
         "question": "Is the promise kept at this load?", "seed": asked.seed, "slo": slo,
         "stage": [{"arrivals": "poisson", "rate": 1.0, "duration_s": 1.0}]}, "capacity")
     return Attempt("capacity", "", setup, workload, scenario, 1.0,
-                   resolve_knobs(setup, asked.knobs, len(bench.cores.server)), seed=asked.seed)
+                   resolve_knobs(setup, asked.knobs, len(bench.cores.server)), seed=asked.seed,
+                   device=device)
 
 
 def probing(first: Attempt, probe: Probe) -> Attempt:
@@ -132,7 +137,7 @@ def recorded(bench: Bench, first: Attempt, slo: dict[str, str], found: Found) ->
         capacity_id(first.setup.name, first.workload.name, datetime.now(UTC)), first.setup.name, first.workload.name,
         ", ".join(f"{metric}{bound}" for metric, bound in slo.items()), found.rate,
         tuple(each.result.seen.run_id for each in found.sent), found.binding, found.shape, bench.machine.id,
-        found.last_passed, found.first_failed, len(bench.cores.server), dict(first.knobs))
+        found.last_passed, found.first_failed, len(bench.cores.server), dict(first.knobs), first.device)
 
 
 def row(each: Sent) -> dict[str, str]:
@@ -148,7 +153,7 @@ def row(each: Sent) -> dict[str, str]:
 
 def sentence(kept: Capacity, found: Found) -> str:
     """What was found, as a person would say it."""
-    who = f"{kept.setup} on {kept.workload} ({kept.replica_cpus} CPUs)"
+    who = f"{kept.arm} on {kept.workload} ({kept.replica_cpus} CPUs)"
     if found.why:
         return f"{who}: no capacity under {kept.promise}: {found.why}."
     passed = plain(found.last_passed) if math.isfinite(found.last_passed) else "none"

@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from harness.catalog.device import arm
 from harness.plan.attempt import Attempt
 from harness.record.schema import RunMeta
 from harness.run.cell import Progress
@@ -21,7 +22,8 @@ SHOWN_ROWS = 8
 def name(attempt: Attempt) -> str:
     """`setup × workload × scenario@load r2`, as people say it."""
     load = "" if attempt.load == 1 else f"@{attempt.load:g}"
-    return f"{attempt.setup.name} × {attempt.workload.name} × {attempt.scenario.name}{load} r{attempt.repetition + 1}"
+    who = arm(attempt.setup.name, attempt.device)
+    return f"{who} × {attempt.workload.name} × {attempt.scenario.name}{load} r{attempt.repetition + 1}"
 
 
 def clock(seconds: float) -> str:

@@ -4,7 +4,10 @@ from pathlib import Path
 
 from rich.table import Table
 
+from harness.catalog.device import device_of, why_not_on
 from harness.catalog.discover import find_catalog
+from harness.catalog.setup import Setup
+from harness.catalog.workload import Workload
 from harness.cli.show import dump, screen
 from harness.errors import Exit, UsageError
 from harness.record.verify import verify as problems_of
@@ -41,23 +44,28 @@ def catalog(as_json: bool) -> None:
         screen().print(table)
 
 
-def prepare(workloads: list[str], setups: list[str]) -> None:
-    """Models, and the environments of `setups` (of every setup when none is named)."""
-    found, out = find_catalog(), screen()
+def prepare(workloads: list[str], setups: list[str], device: str = "cpu") -> None:
+    """Models, and the environments of `setups` (of every setup when none is named) that can serve them on the device,
+    whether it is here or not."""
+    found, out, device = find_catalog(), screen(), device_of(device)
 
     def say(line: str) -> None:
         out.print(f"  {line}", markup=False, highlight=False)
 
     chosen = [found.workload(name) for name in workloads or found.workload_names()]
     served = [found.setup(name) for name in setups or found.setup_names()]
-    make_ahead([(workload, setup) for workload in chosen for setup in served
-                if workload.name not in setup.limits and not lacking(setup.needs.model_dump(), setup.folder)], say)
+
+    def fits(workload: Workload, setup: Setup) -> bool:
+        said = why_not_on(device, workload.name, workload.devices, setup.name, setup.devices)
+        return not (said or workload.name in setup.limits or lacking(setup.needs.model_dump(), setup.folder))
+
+    make_ahead([(workload, setup) for workload in chosen for setup in served if fits(workload, setup)], say)
     for workload in chosen:
         made = prepare_workload(workload, say)
         environment([workload.lock], say)
         out.print(f"{workload.name}: ready in {made.folder}", markup=False, highlight=False)
         for setup in served:
-            if workload.name not in setup.limits and not lacking(setup.needs.model_dump(), setup.folder):
+            if fits(workload, setup):
                 environments(setup, workload, say)
 
 

@@ -93,8 +93,8 @@ def known(results: Path, catalog: Catalog, asked: Asked) -> Known:
         raise TailraceError(f"{results}: no run of {asked.setup} on {asked.workload} to fit a twin to",
                             "measure some loads with `tailrace capacity` or `tailrace run --load`")
     last = runs[-1].meta
-    same = [run for run in runs if (run.meta.machine_id, run.meta.knobs, run.meta.hashes.get("setup"))
-            == (last.machine_id, last.knobs, last.hashes.get("setup"))]
+    same = [run for run in runs if (run.meta.machine_id, run.meta.device, run.meta.knobs, run.meta.hashes.get("setup"))
+            == (last.machine_id, last.device, last.knobs, last.hashes.get("setup"))]
     return Known(tuple(same))
 
 

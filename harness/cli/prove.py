@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
+from harness.catalog.device import device_of
 from harness.catalog.discover import cache_folder, find_catalog
 from harness.catalog.setup import Setup
 from harness.catalog.workload import Workload
@@ -22,10 +23,10 @@ from harness.run.provenance import nouns
 _TONES = {"passed": "green", "failed": "red"}
 
 
-def check(names: list[str], workloads: list[str], results: Path, as_json: bool) -> int:
-    """Checks each setup (every one where none is named) with each workload and stores what was seen; 99 when a point
-    fails."""
-    found = find_catalog()
+def check(names: list[str], workloads: list[str], device: str, results: Path, as_json: bool) -> int:
+    """Checks each setup (every one where none is named) with each workload on the device and stores what was seen; 99
+    when a point fails."""
+    found, device = find_catalog(), device_of(device)
     setups = [found.setup(name) for name in names or found.setup_names()]
     served = [found.workload(name) for name in workloads]
     machine, checks = this_machine(), []
@@ -33,7 +34,7 @@ def check(names: list[str], workloads: list[str], results: Path, as_json: bool) 
         write_machine(results, machine.id, machine.facts)
         for workload in served:
             for setup in setups:
-                checks.append(_check(setup, workload, machine, results, as_json))
+                checks.append(_check(setup, workload, device, machine, results, as_json))
                 if not as_json:
                     _show(checks[-1])
     if as_json:
@@ -41,20 +42,21 @@ def check(names: list[str], workloads: list[str], results: Path, as_json: bool) 
     return Exit.BROKEN_PROMISE if any(each.failed for each in checks) else Exit.OK
 
 
-def _check(setup: Setup, workload: Workload, machine: Machine, results: Path, as_json: bool) -> Conformance:
+def _check(setup: Setup, workload: Workload, device: str, machine: Machine, results: Path,
+           as_json: bool) -> Conformance:
     log = screen(stderr=as_json)
     folder = results / machine.id
     hashes = nouns(setup, workload)
     findings = prove(setup, workload, lambda line: log.print(f"  {line}", markup=False, highlight=False),
-                     read_answers(folder, workload.name, hashes["workload"]))
+                     read_answers(folder, workload.name, hashes["workload"]), device)
     checked = Conformance(setup.name, workload.name, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), hashes,
-                          findings.points, findings.versions)
+                          findings.points, findings.versions, device=device)
     write_conformance(folder, checked, findings.answers)
     return checked
 
 
 def _show(checked: Conformance) -> None:
-    table = Table(title=f"{checked.setup} serving {checked.workload}", title_justify="left", box=None, padding=(0, 2))
+    table = Table(title=f"{checked.arm} serving {checked.workload}", title_justify="left", box=None, padding=(0, 2))
     for head in ("point", "", "what was seen"):
         table.add_column(head)
     for point in checked.points:

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.analyse.model import Analysis
+from harness.catalog.device import device_of
 from harness.catalog.discover import Catalog, find_catalog
 from harness.catalog.plan import Plan
 from harness.catalog.setup import Knob
@@ -46,6 +47,7 @@ class Asked:
     slo: list[str]
     locustfile: Path | None
     users: int
+    device: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,14 @@ def _done(folder: Path) -> set[Key]:
     if not folder.is_dir():
         return set()
     return {Key(meta.setup, meta.workload, meta.scenario, meta.load, meta.repetition, tuple(sorted(meta.knobs.items())),
-                meta.seeds["attempt"], tuple(sorted((k, v) for k, v in meta.hashes.items() if k != "harness")))
+                meta.seeds["attempt"], tuple(sorted((k, v) for k, v in meta.hashes.items() if k != "harness")),
+                meta.device)
             for meta in (run.meta for run in find_runs(folder).runs) if meta.status in ("ok", "skipped")}
 
 
 def _plan(catalog: Catalog, asked: Asked) -> Plan:
     changes = {"repetitions": asked.repetitions, "duration_s": asked.duration_s, "baseline": asked.baseline,
-               "slo": promised(asked.slo)}
+               "slo": promised(asked.slo), "device": device_of(asked.device) if asked.device else None}
     if asked.plan is None:
         return asked_plan(catalog, asked.setups, asked.workloads, asked.scenario, asked.loads, asked.knobs, **changes)
     if asked.scenario or asked.loads or asked.knobs:

@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.analyse.figures import figures
 from harness.analyse.frames import read_view
 from harness.analyse.model import Interval
+from harness.catalog.device import arm, device_of
 from harness.catalog.discover import Catalog, find_catalog
 from harness.catalog.plan import Plan
 from harness.catalog.setup import Knob
@@ -45,6 +46,7 @@ class Asked:
     seconds: float = 5.0
     fresh: int = FRESH
     seed: int = 1
+    device: str = "cpu"
 
 
 def tune(asked: Asked, results: Path, as_json: bool) -> int:
@@ -78,7 +80,7 @@ def with_profiles(plan: Plan, catalog: Catalog, bench: Bench, say: Callable[[str
     for race in plan.race:
         knobs = dict(race.knobs)
         for name in race.setups:
-            profile = read_profile(bench.folder, name, race.workload)
+            profile = read_profile(bench.folder, name, race.workload, race.device or plan.device)
             if profile is None:
                 say(f"{name} on {race.workload}: no profile, so its defaults race")
             elif not profile.fits(nouns(catalog.setup(name), catalog.workload(race.workload))):
@@ -92,7 +94,7 @@ def with_profiles(plan: Plan, catalog: Catalog, bench: Bench, say: Callable[[str
 def _attempts(catalog: Catalog, asked: Asked, cores: int) -> list[Attempt]:
     """One attempt per repetition, each with the seed that all settings share in it."""
     plan = asked_plan(catalog, [asked.setup], [asked.workload], asked.scenario, [], {}, slo=promised(asked.slo),
-                      repetitions=_REPETITIONS, seed=asked.seed)
+                      repetitions=_REPETITIONS, seed=asked.seed, device=device_of(asked.device))
     return expand(plan.model_copy(update={"name": f"tune-{asked.setup}-{asked.workload}"}), catalog, cores)
 
 
@@ -143,15 +145,16 @@ def _profile(attempt: Attempt, found: Found) -> Profile:
                    datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), found.knobs,
                    nouns(attempt.setup, attempt.workload), found.default_score,
                    found.score if found.better else found.default_score, ratio.value, ratio.low, ratio.high,
-                   found.fresh, found.runs, found.why)
+                   found.fresh, found.runs, found.why, attempt.device)
 
 
 def _sentence(profile: Profile, found: Found, default: dict[str, Knob], path: Path) -> str:
+    who = f"{arm(profile.setup, profile.device)} on {profile.workload}"
     changed = {name: value for name, value in profile.knobs.items() if default.get(name) != value}
     said = ", ".join(f"{name} = {value}" for name, value in changed.items()) or "the defaults"
     if not found.fresh:
-        return f"{profile.setup} on {profile.workload}: {said}; {found.why} ({found.runs} runs). Kept in {path}."
-    return (f"{profile.setup} on {profile.workload}: {said}; {found.why}, {figure(found.ratio.value)} times the "
+        return f"{who}: {said}; {found.why} ({found.runs} runs). Kept in {path}."
+    return (f"{who}: {said}; {found.why}, {figure(found.ratio.value)} times the "
             f"default's goodput at {profile.promise} on a ramp through saturation (95 % interval "
             f"{figure(found.ratio.low)} to {figure(found.ratio.high)}, {found.fresh} fresh pairs, {found.runs} runs). "
             f"Kept in {path}.")

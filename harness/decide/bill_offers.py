@@ -12,6 +12,7 @@ from harness.analyse.frames import RunView, read_view
 from harness.analyse.model import Cell, Interval, Verdict
 from harness.analyse.probe_figures import Probes
 from harness.analyse.summary import selected
+from harness.catalog.device import parted
 from harness.catalog.scenario import Scenario
 from harness.catalog.slo import parse_promise
 from harness.catalog.toml import nearest, validate
@@ -91,15 +92,15 @@ def opened(results: Path, asked: Asked) -> tuple[Opened, ...]:
     """The open-loop runs of the workload and setups asked for, with their rows: read once, judged by many promises."""
     runs = selected(results) if results.is_dir() else ()
     wanted = [run for run in runs if run.meta.workload == asked.workload
-              and (not asked.setups or run.meta.setup in asked.setups)
+              and (not asked.setups or run.meta.arm in asked.setups)
               and not any(stage["arrivals"] == "closed" for stage in run.meta.scenario_resolved["stage"])]
     return tuple(Opened(run, read_view(run), run.probes()) for run in told(wanted))
 
 
 def told(runs: Sequence[StoredRun]) -> list[StoredRun]:
     """Without the probes of capacity searches, which go to saturation and back, of setups that have other runs."""
-    loaded = {run.meta.setup for run in runs if run.meta.plan != PROBED}
-    return [run for run in runs if run.meta.plan != PROBED or run.meta.setup not in loaded]
+    loaded = {run.meta.arm for run in runs if run.meta.plan != PROBED}
+    return [run for run in runs if run.meta.plan != PROBED or run.meta.arm not in loaded]
 
 
 def offered(results: Path, asked: Asked, runs: Sequence[Opened]) -> Offered:
@@ -136,7 +137,7 @@ def _searched(results: Path, asked: Asked) -> dict[str, list[Capacity]]:
     found: dict[str, list[Capacity]] = {}
     for each in find_capacities(results):
         if each.workload == asked.workload and same_promise(each.promise, asked.slo) and each.rate.value > 0:
-            found.setdefault(each.setup, []).append(each)
+            found.setdefault(each.arm, []).append(each)
     return {setup: [each for each in group if (each.machine_id, each.knobs, each.replica_cpus)
                     == (group[-1].machine_id, group[-1].knobs, group[-1].replica_cpus)]
             for setup, group in found.items()}
@@ -150,9 +151,9 @@ def _judged(asked: Asked, runs: Sequence[Opened]) -> dict[str, Measured]:
         said = {**each.view.scenario.model_dump(), "slo": dict(asked.slo)}
         judged = replace(each.view, scenario=validate(Scenario, said, f"run {each.run.meta.run_id}"))
         meta = each.run.meta
-        groups.setdefault(meta.setup, {}).setdefault((meta.scenario, meta.load), []).append(
+        groups.setdefault(meta.arm, {}).setdefault((meta.scenario, meta.load), []).append(
             figures(judged, each.probes))
-        last[meta.setup] = each.run
+        last[meta.arm] = each.run
     return {setup: Measured(tuple(cell(runs, ()) for runs in places.values()), places, last[setup])
             for setup, places in groups.items()}
 
@@ -210,7 +211,8 @@ def _faced(offer: Offer, measured: Measured | None) -> Offer:
     needs = meta.setup_facts.get("needs", {})
     parts = 1 + len(needs.get("programs", ())) + bool(needs.get("docker")) + bool(needs.get("java"))
     ids = dict.fromkeys([*offer.run_ids, *(each.run_id for each in best.runs if each.valid)])
-    facts = {**meta.setup_facts.get("mlops", {}), "gpu": bool(needs.get("gpu")), "moving_parts": str(parts)}
+    facts = {**meta.setup_facts.get("mlops", {}), "gpu": bool(needs.get("gpu")) or meta.device == "gpu",
+             "moving_parts": str(parts)}
     return replace(offer, p99_ms=best.quantiles_ms.get(0.99, UNKNOWN), p99_at=best.offered_rate, run_ids=tuple(ids),
                    seconds_each=sum(each["duration_s"] for each in meta.scenario_resolved["stage"]), facts=facts)
 
@@ -223,7 +225,7 @@ def _priced(asked: Asked, offer: Offer, measured: Measured | None) -> Offer:
     else:
         machine = read_machine(measured.newest.folder.parent) if measured else {}
         cpus = machine.get("cpus") or (measured.best.server_cpus + 1 if measured else 4)
-        instance = instance_for(asked.list_, int(cpus), bool(machine.get("gpus")))
+        instance = instance_for(asked.list_, int(cpus), parted(offer.setup)[1] == "gpu")
     words = f"price list {asked.list_.name}, checked {age_words(instance, asked.today)}"
     return replace(offer, hourly_usd=instance.hourly_usd, instance=f"{instance.name} ({instance.cloud})",
                    price_words=words)

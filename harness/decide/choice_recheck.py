@@ -57,7 +57,7 @@ def triggers_of(question: Mapping[str, Any], offer: Offer, runs: Sequence[Stored
                 old_days: int = OLD_DAYS) -> Decided:
     """What would make the choice of this offer a different question: see Decided."""
     newest = max((run.meta.finished_utc for run in runs), default="")
-    own = [run for run in runs if run.meta.setup == offer.setup]
+    own = [run for run in runs if run.meta.arm == offer.setup]
     versions = {name.removeprefix("env/"): told for run in own[-1:] for name, told in run.meta.versions.items()
                 if name.startswith("env/")}
     return Decided(question, offer.setup, offer.workload, demand_mean * DEMAND_GROWTH, offer.hourly_usd, PRICE_CHANGE,
@@ -135,8 +135,8 @@ def _slower(decided: Decided, results: Path, old: Sequence[StoredRun]) -> Trigge
     count."""
     limit = f"allowed up to {decided.p99_above_ms:.4g} ms"
     runs = find_runs(results).runs if results.is_dir() else ()
-    loads = {(run.meta.scenario, run.meta.load) for run in old if run.meta.setup == decided.setup}
-    newer = [run for run in runs if (run.meta.setup, run.meta.workload) == (decided.setup, decided.workload)
+    loads = {(run.meta.scenario, run.meta.load) for run in old if run.meta.arm == decided.setup}
+    newer = [run for run in runs if (run.meta.arm, run.meta.workload) == (decided.setup, decided.workload)
              and (run.meta.scenario, run.meta.load) in loads and run.meta.status == "ok" and run.has_rows
              and run.meta.run_id > max(decided.runs)]
     if not newer or not math.isfinite(decided.p99_above_ms):

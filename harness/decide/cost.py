@@ -17,13 +17,12 @@ def with_costs(analysis: Analysis, prices: PriceList, given: Mapping[str, float]
     """The analysis with the cost of every cell that has one.
 
     Each setup costs what `given` (USD an hour) says, else what the instance of the list nearest to the measured machine
-    costs. Raises TailraceError when the list has no fitting instance.
+    costs: one with a GPU for what ran on one. Raises TailraceError when the list has no fitting instance.
     """
-    gpu = bool(analysis.machine.get("gpus"))
     cells = []
     for cell in analysis.cells:
         own = (given or {}).get(cell.setup)
-        instance = None if own is not None else instance_for(prices, _vcpus(analysis, cell), gpu)
+        instance = None if own is not None else instance_for(prices, _vcpus(analysis, cell), cell.device == "gpu")
         cells.append(replace(cell, cost=_cost(cell, prices, instance, own)))
     return replace(analysis, cells=tuple(cells))
 

@@ -5,14 +5,15 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-NAMES = ("queue", "wait", "model", "gc")
-_ENTRY = re.compile(rb'(?:^|,)\s*(queue|wait|model|gc)\s*(?:;[^,]*?)?;\s*dur\s*=\s*"?(\d+(?:\.\d*)?)', re.IGNORECASE)
+NAMES = ("queue", "wait", "model", "gc", "copy", "kernel")
+_ENTRY = re.compile(rb'(?:^|,)\s*(queue|wait|model|gc|copy|kernel)\s*(?:;[^,]*?)?;\s*dur\s*=\s*"?(\d+(?:\.\d*)?)',
+                    re.IGNORECASE)
 _MOST_US = 2**31 - 1
 _MOST_BATCH = 2**15 - 1
 
 
 def parse_durations(values: list[bytes | None]) -> dict[str, NDArray[np.int32]]:
-    """`<name>_us` int32[n] for queue, wait, model and gc, from Server-Timing values (W3C Server Timing: dur is in ms);
+    """`<name>_us` int32[n] for each of NAMES, from Server-Timing values (W3C Server Timing: dur is in ms);
     −1 where an answer tells nothing."""
     told = {name.encode(): np.full(len(values), -1, np.int32) for name in NAMES}
     for row, value in enumerate(values):

@@ -23,8 +23,8 @@ Content = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Key:
-    """What makes an attempt the same measurement as a recorded run: the cell, the seed, and the content hashes of
-    setup, workload, lock and scenario."""
+    """What makes an attempt the same measurement as a recorded run: the cell, the device, the seed, and the content
+    hashes of setup, workload, lock and scenario."""
 
     setup: str
     workload: str
@@ -34,6 +34,7 @@ class Key:
     knobs: tuple[tuple[str, Knob], ...]
     seed: int
     content: tuple[tuple[str, str], ...]
+    device: str = "cpu"
 
 
 def expand(plan: Plan, catalog: Catalog, server_cores: int) -> list[Attempt]:
@@ -61,7 +62,8 @@ def missing(attempts: Iterable[Attempt], done: Collection[Key], content: Callabl
 def key(attempt: Attempt, content: Content) -> Key:
     """The attempt's identity for resuming."""
     return Key(attempt.setup.name, attempt.workload.name, attempt.scenario.name, attempt.load, attempt.repetition,
-               tuple(sorted(attempt.knobs.items())), attempt.seed, tuple(sorted(content.items())))
+               tuple(sorted(attempt.knobs.items())), attempt.seed, tuple(sorted(content.items())),
+               attempt.device)
 
 
 def _seed(plan_seed: int, cell: Attempt, repetition: int) -> int:
@@ -90,7 +92,7 @@ def _cells(plan: Plan, race: Race, catalog: Catalog, cores: int) -> list[Attempt
     setups = [catalog.setup(name) for name in race.setups]
     knobs = {setup.name: resolve_knobs(setup, race.knobs.get(setup.name, {}), cores) for setup in setups}
     return [Attempt(plan.name, plan.baseline or "", setup.with_knobs(knobs[setup.name]), workload,
-                    scenario.resolved(cores, load), load, knobs[setup.name])
+                    scenario.resolved(cores, load), load, knobs[setup.name], device=race.device or plan.device)
             for load in race.loads for setup in setups]
 
 

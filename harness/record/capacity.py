@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from harness.catalog.device import arm
 from harness.errors import TailraceError
 from harness.record.layout import CAPACITY, MACHINE
 
@@ -48,6 +49,12 @@ class Capacity:
     first_failed: float = math.inf
     replica_cpus: int = 0
     knobs: dict[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+
+    @property
+    def arm(self) -> str:
+        """The setup and what it computed on, as comparisons call it."""
+        return arm(self.setup, self.device)
 
 
 def capacity_id(setup: str, workload: str, when: datetime) -> str:
@@ -92,9 +99,9 @@ def find_capacities(results: Path) -> list[Capacity]:
 
 
 def latest_capacity(results: Path, setup: str, workload: str, promise: str) -> Capacity | None:
-    """The newest capacity of that setup under that workload and promise; None where none was searched for."""
+    """The newest capacity of that setup (or arm) under that workload and promise; None where none was searched for."""
     return next((each for each in reversed(find_capacities(results))
-                 if (each.setup, each.workload, each.promise) == (setup, workload, promise)), None)
+                 if (each.arm, each.workload, each.promise) == (setup, workload, promise)), None)
 
 
 def _number(value: float | None, empty: float) -> float:

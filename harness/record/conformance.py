@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from harness.catalog.device import arm
 from harness.errors import TailraceError
 from harness.record import layout
 from harness.record.write import write_json
@@ -31,7 +32,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Conformance:
-    """One check of one setup with one workload. `hashes` are content hashes of setup, workload and lock."""
+    """One check of one setup with one workload on one device. `hashes` are content hashes of setup, workload and
+    lock."""
 
     setup: str
     workload: str
@@ -40,6 +42,12 @@ class Conformance:
     points: tuple[Point, ...]
     versions: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
+    device: str = "cpu"
+
+    @property
+    def arm(self) -> str:
+        """The setup and what it computed on, as comparisons call it."""
+        return arm(self.setup, self.device)
 
     @property
     def failed(self) -> tuple[Point, ...]:
@@ -53,12 +61,12 @@ def write_conformance(machine: Path, found: Conformance, answers: tuple[bytes, .
     Raises TailraceError when it cannot be written.
     """
     folder = machine / layout.CONFORMANCE
-    name = f"{found.setup}-{found.workload}"
+    name = f"{found.setup}-{found.workload}{'' if found.device == 'cpu' else '.' + found.device}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if answers:
             kept = [base64.b64encode(answer).decode() for answer in answers[:ANSWERS_KEPT]]
-            write_json(folder / f"{name}{_ANSWERS}", {"setup": found.setup, "workload": found.workload,
+            write_json(folder / f"{name}{_ANSWERS}", {"setup": found.arm, "workload": found.workload,
                                                       "workload_hash": found.hashes["workload"], "answers": kept})
         write_json(folder / f"{name}.json", asdict(found))
     except OSError as error:
@@ -82,7 +90,7 @@ def read_conformance(machine: Path) -> list[Conformance]:
 def read_answers(machine: Path, workload: str, workload_hash: str) -> dict[str, list[bytes]]:
     """Setup -> its answers to the distinct items of that very workload; what cannot be read counts as none."""
     answers: dict[str, list[bytes]] = {}
-    for path in sorted((machine / layout.CONFORMANCE).glob(f"*-{workload}{_ANSWERS}")):
+    for path in sorted((machine / layout.CONFORMANCE).glob(f"*-{workload}*{_ANSWERS}")):
         table = _table(path)
         if (table.get("workload"), table.get("workload_hash")) == (workload, workload_hash):
             answers[str(table["setup"])] = [base64.b64decode(answer) for answer in table.get("answers", [])]

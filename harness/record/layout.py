@@ -23,7 +23,7 @@ def run_name(started: datetime, *, setup: str, workload: str, scenario: str, loa
     """`<UTC>-<setup>-<workload>-<scenario>[@load]-r<rep>`; sorts by time; the load is left out where it is 1."""
     stamp = started.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
     at = "" if load == 1 else f"@{load:g}"
-    parts = (_UNSAFE.sub("_", part) for part in (setup, workload, scenario))
+    parts = (_UNSAFE.sub("_", part).rstrip("_") for part in (setup, workload, scenario))
     return f"{stamp}-{'-'.join(parts)}{at}-r{repetition}"
 
 

@@ -36,6 +36,7 @@ class Profile:
     fresh: int
     runs: int
     why: str
+    device: str = "cpu"
 
     def fits(self, hashes: dict[str, str]) -> bool:
         """Whether it was found with that very setup, workload and lock."""
@@ -44,7 +45,7 @@ class Profile:
 
 def write_profile(machine: Path, profile: Profile) -> Path:
     """The file below `machine` (results/<machine id>), by rename. Raises TailraceError when it cannot be written."""
-    path = machine / PROFILES / f"{profile.setup}-{profile.workload}.toml"
+    path = _path(machine, profile.setup, profile.workload, profile.device)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     plain = {name: value for name, value in vars(profile).items() if not isinstance(value, dict)}
     text = _table(plain) + "".join(f"\n[{name}]\n{_table(getattr(profile, name))}" for name in ("knobs", "hashes"))
@@ -58,9 +59,10 @@ def write_profile(machine: Path, profile: Profile) -> Path:
     return path
 
 
-def read_profile(machine: Path, setup: str, workload: str) -> Profile | None:
-    """The profile of a setup and a workload; None where there is none. Raises TailraceError for a damaged one."""
-    path = machine / PROFILES / f"{setup}-{workload}.toml"
+def read_profile(machine: Path, setup: str, workload: str, device: str = "cpu") -> Profile | None:
+    """The profile of a setup and a workload on a device; None where there is none. Raises TailraceError for a damaged
+    one."""
+    path = _path(machine, setup, workload, device)
     if not path.is_file():
         return None
     try:
@@ -68,6 +70,10 @@ def read_profile(machine: Path, setup: str, workload: str) -> Profile | None:
     except (OSError, ValueError, ValidationError) as error:
         raise TailraceError(f"{path}: cannot be read: {str(error).splitlines()[0]}",
                             "remove the file and run `tailrace tune` again") from None
+
+
+def _path(machine: Path, setup: str, workload: str, device: str) -> Path:
+    return machine / PROFILES / f"{setup}-{workload}{'' if device == 'cpu' else '.' + device}.toml"
 
 
 def _table(values: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.errors import TailraceError
-from harness.record.schema import ABSENT, BLANK, COLUMNS
+from harness.record.schema import ABSENT, BLANK, COLUMNS, GPU_COLUMNS
 
 Array = np.ndarray[Any, Any]
 Rows = dict[str, Array]
@@ -23,20 +23,21 @@ _AFTER = {"sent_ns": "sent_after_ns", "connected_ns": "connected_after_ns", "wri
           "first_byte_ns": "first_byte_after_ns", "done_ns": "done_after_ns"}
 _STORED = {_AFTER.get(name, name): kind for name, kind in COLUMNS.items()}
 _DELTA = ("seq", "due_ns")
-_SPLIT = (*_AFTER.values(), "queue_us", "wait_us", "model_us")
+_SPLIT = (*_AFTER.values(), "queue_us", "wait_us", "model_us", *GPU_COLUMNS)
 _DICTIONARY = ("stage", "status", "error", "bytes", "batch", "judged", "gc_us")
 _ENCODING = {**dict.fromkeys(_DELTA, "DELTA_BINARY_PACKED"), **dict.fromkeys(_SPLIT, "BYTE_STREAM_SPLIT")}
 _ROW_GROUP = 1 << 19
 
-SCHEMA = pa.schema([pa.field(name, {"bool": pa.bool_(), "string": pa.string()}.get(kind) or
+GPU_SCHEMA = pa.schema([pa.field(name, {"bool": pa.bool_(), "string": pa.string()}.get(kind) or
                              pa.from_numpy_dtype(np.dtype(kind)), nullable=name in _AFTER.values())
                     for name, kind in _STORED.items()])
+SCHEMA = pa.schema([field for field in GPU_SCHEMA if field.name not in GPU_COLUMNS])
 SCHEMA_1 = pa.schema([field for field in SCHEMA if field.name not in {_AFTER.get(name, name) for name in BLANK}])
 
 
 def write_requests(path: Path, rows: Mapping[str, Array]) -> None:
     """The rows, ordered by seq, as a Parquet file. `rows` holds every column of COLUMNS, all of one length;
-    those of BLANK may be left out.
+    those of BLANK may be left out, and those of the GPU are where no row tells any.
 
     Raises ValueError for a missing or surplus column, OSError when it cannot be written.
     """
@@ -44,11 +45,12 @@ def write_requests(path: Path, rows: Mapping[str, Array]) -> None:
     if set(rows) != set(COLUMNS):
         raise ValueError(f"columns differ from the schema: {sorted(set(rows) ^ set(COLUMNS))}")
     order = np.argsort(rows["seq"], kind="stable")
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd", compression_level=3, column_encoding=_ENCODING,
+    schema = GPU_SCHEMA if any(np.any(rows[name] >= 0) for name in GPU_COLUMNS) else SCHEMA
+    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=3, column_encoding=_ENCODING,
                           use_dictionary=list(_DICTIONARY),  # type: ignore[arg-type]  # the stubs know only bool
                           write_statistics=False) as writer:
         for start in range(0, len(order), _ROW_GROUP):
-            writer.write_table(_table({name: rows[name][order[start:start + _ROW_GROUP]] for name in COLUMNS}))
+            writer.write_table(_table({name: rows[name][order[start:start + _ROW_GROUP]] for name in COLUMNS}, schema))
 
 
 def row_count(path: Path) -> int:
@@ -99,7 +101,7 @@ def _sources(name: str) -> tuple[str, ...]:
     return chain[:chain.index(_AFTER[name]) + 1] if name in _AFTER else (name,)
 
 
-def _table(rows: Rows) -> pa.Table:
+def _table(rows: Rows, schema: pa.Schema) -> pa.Table:
     stored: dict[str, pa.Array[Any]] = {}
     latest = rows["due_ns"].astype(np.int64)
     for name in COLUMNS:
@@ -111,7 +113,7 @@ def _table(rows: Rows) -> pa.Table:
             stored[name] = pa.array(rows[name].astype(object), pa.string())
         else:
             stored[name] = pa.array(rows[name].astype(COLUMNS[name], casting="same_kind"))
-    return pa.table([stored[name] for name in SCHEMA.names], schema=SCHEMA)
+    return pa.table([stored[name] for name in schema.names], schema=schema)
 
 
 def _rebuild(table: pa.Table, wanted: tuple[str, ...]) -> Rows:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-SCHEMA = 2
+from harness.catalog.device import arm
+
+SCHEMA = 3
 
 # Times are ns of this machine's monotonic clock since the run's t0 (the first counted due time is >= 0; warm-up is
 # negative); ABSENT where a thing never happened. latency = done − due, service = done − sent, lag = sent − due.
@@ -26,12 +28,16 @@ COLUMNS: dict[str, str] = {
     "wait_us": "int32",        # waiting for the batch to fill
     "model_us": "int32",
     "gc_us": "int32",          # the server's garbage collector, within the other three
+    "copy_us": "int32",        # to the GPU and back, within model_us; −1 when not told
+    "kernel_us": "int32",      # the GPU's kernels, within model_us
     "cold": "bool",            # sent on a connection opened for it
     "judged": "int8",          # 0 not sampled, 1 right, 2 wrong
 }
 
-# Columns that a load may leave out and that schema 1 did not know, and what stands in their place.
-BLANK: dict[str, int] = {"connected_ns": ABSENT, "written_ns": ABSENT, "gc_us": -1}
+# Columns that a load may leave out and that an older schema did not know, and what stands in their place. Those of
+# GPU_COLUMNS are in the file only where some answer tells them.
+BLANK: dict[str, int] = {"connected_ns": ABSENT, "written_ns": ABSENT, "gc_us": -1, "copy_us": -1, "kernel_us": -1}
+GPU_COLUMNS = ("copy_us", "kernel_us")
 
 Status = Literal["ok", "void", "failed", "skipped"]
 
@@ -43,7 +49,8 @@ class RunMeta:
 
     `hashes` are content hashes of setup, workload, scenario, lock, harness; `facts` are figures of the run itself
     (start_s, seconds to the first right answer; env_bytes; t0_unix_ns; generator: cpu shares, processes, rows;
-    golden results; payload pool; judged counts; probes' rate); `machine_id` points to machine.json.
+    golden results; payload pool; judged counts; probes' rate; gpu: the one computed on);
+    `machine_id` points to machine.json; `device` is what the model computed on, cpu or gpu.
     """
 
     schema: int
@@ -72,5 +79,11 @@ class RunMeta:
     hashes: dict[str, str]
     versions: dict[str, str]
     git: dict[str, Any]
+    device: str = "cpu"
     facts: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)  # sha256 of every other file of the folder
+
+    @property
+    def arm(self) -> str:
+        """The setup and what it computed on, as comparisons call it."""
+        return arm(self.setup, self.device)

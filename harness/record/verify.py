@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from harness.record import layout
 from harness.record.read import StoredRun, open_run
-from harness.record.requests import SCHEMA, SCHEMA_1
+from harness.record.requests import GPU_SCHEMA, SCHEMA, SCHEMA_1
 from harness.record.write import file_sum
 
 
@@ -39,7 +39,7 @@ def changed_files(run: StoredRun) -> list[str]:
 
 def _rows(run: StoredRun) -> list[str]:
     schema = pq.read_schema(run.folder / layout.REQUESTS)
-    if not schema.equals(SCHEMA) and not schema.equals(SCHEMA_1):
+    if not any(schema.equals(known) for known in (SCHEMA, GPU_SCHEMA, SCHEMA_1)):
         return [f"{layout.REQUESTS}: its columns differ from the schema"]
     problems = []
     told = run.meta.facts.get("rows")

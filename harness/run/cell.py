@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.catalog.device import arm
 from harness.errors import TailraceError
 from harness.load.merge import merge_parts, read_answers
 from harness.load.payloads import payload_bytes, write_wrapped
@@ -19,6 +20,7 @@ from harness.record.read import StoredRun
 from harness.record.requests import Rows
 from harness.record.schema import Status
 from harness.record.write import Probe, RunWriter
+from harness.run import gpu
 from harness.run.agent import Agent
 from harness.run.bench import Bench
 from harness.run.environments import Environment, environments
@@ -28,8 +30,8 @@ from harness.run.generators import Generators
 from harness.run.generators import Progress as Progress  # noqa: PLC0414 -- watchers import it from here
 from harness.run.launch import Place, scratch_folder, server_command
 from harness.run.live_rows import LiveRows
-from harness.run.machine import lacking
 from harness.run.overload import Overload
+from harness.run.possible import why_not
 from harness.run.probes import INTERVAL_S, Probes
 from harness.run.process import Server, Stopped
 from harness.run.provenance import describe
@@ -87,7 +89,7 @@ def run_cell(attempt: Attempt, bench: Bench, agent: Agent, model_dir: Path, *, s
 
     Raises KeyboardInterrupt after an interrupted run was recorded as void, TailraceError when it cannot be recorded.
     """
-    with RunWriter(bench.folder, setup=attempt.setup.name, workload=attempt.workload.name,
+    with RunWriter(bench.folder, setup=arm(attempt.setup.name, attempt.device), workload=attempt.workload.name,
                    scenario=attempt.scenario.name, load=attempt.load, repetition=attempt.repetition) as writer:
         run = Run(attempt, bench, agent, model_dir, writer, Outcome(), say, progress, choose_port)
         try:
@@ -106,13 +108,7 @@ def run_cell(attempt: Attempt, bench: Bench, agent: Agent, model_dir: Path, *, s
 def why_skipped(attempt: Attempt, bench: Bench) -> str:
     """Why the attempt cannot be made here, or ""."""
     bench.folder.mkdir(parents=True, exist_ok=True)
-    for part in attempt.setup.parts:
-        limit = part.limits.get(attempt.workload.name)
-        if limit:
-            return f"{part.name} cannot serve {attempt.workload.name}: {limit}"
-        if lacks := part.unnamed or lacking(part.needs.model_dump(), bench.folder):
-            return lacks
-    return ""
+    return why_not(attempt.setup, attempt.workload, attempt.device, bench.folder)
 
 
 def _measure(run: Run) -> None:
@@ -156,8 +152,9 @@ def _serve_under_load(run: Run, specs: list[Spec], scratch: Path) -> None:
     """Starts the server and the generators, loads the one with the other, stops both."""
     attempt, writer, facts = run.attempt, run.writer, run.outcome.facts
     port = run.choose_port()
+    on_gpu = gpu.processes_now() if attempt.device == "gpu" else None
     pythons = tuple(each.python for each in run.outcome.environments)
-    place = Place(pythons, run.model_dir, scratch, writer.server_log, run.bench.cores.server)
+    place = Place(pythons, run.model_dir, scratch, writer.server_log, run.bench.cores.server, attempt.device)
     command = server_command(attempt.setup, attempt.workload, attempt.knobs, place, port)
     started = time.monotonic()
     with Server(command) as server:
@@ -172,7 +169,7 @@ def _serve_under_load(run: Run, specs: list[Spec], scratch: Path) -> None:
                 sitting = run.bench.judge(attempt)
                 live = LiveRows(attempt, [spec for spec in specs if isinstance(spec, LoadSpec)], sitting) \
                     if sitting else None
-                _load(run, server, generators, scratch, live)
+                _load(run, server, generators, scratch, live, on_gpu)
             run.outcome.metrics = _scrape(port, int(command.env["METRICS_PORT"]))
             if run.outcome.status == "ok" and "stopped" not in facts:
                 facts["repeats"] = repeats(port, attempt.setup.predict, run.agent, attempt.seed,
@@ -181,9 +178,10 @@ def _serve_under_load(run: Run, specs: list[Spec], scratch: Path) -> None:
             _note_end(run, server.stop())
 
 
-def _load(run: Run, server: Server, generators: Generators, scratch: Path, live: LiveRows | None) -> None:
+def _load(run: Run, server: Server, generators: Generators, scratch: Path, live: LiveRows | None,
+          on_gpu: list[int] | None) -> None:
     scenario, outcome, log = run.attempt.scenario, run.outcome, run.writer.server_log
-    with Probes(server.warden_pid, generators.pids, run.bench.cores, scratch) as probes:
+    with Probes(server.warden_pid, generators.pids, run.bench.cores, scratch, on_gpu) as probes:
         t0_ns = generators.go(scenario.warmup_s)
         outcome.facts["t0_unix_ns"] = t0_ns + time.time_ns() - time.monotonic_ns()
         outcome.facts["probes_hz"] = 1 / INTERVAL_S

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.catalog.device import arm
 from harness.catalog.setup import Setup
 from harness.catalog.workload import Workload
 from harness.errors import RunFailedError
@@ -17,7 +18,6 @@ from harness.run.cores import split
 from harness.run.environments import environment, environments
 from harness.run.exchange import FAILURES
 from harness.run.launch import Place, scratch_folder, server_command
-from harness.run.machine import lacking
 from harness.run.points_load import (
     LOAD_S,
     SMALL_QUEUE,
@@ -28,6 +28,7 @@ from harness.run.points_load import (
     held,
     nothing_left,
 )
+from harness.run.possible import why_not
 from harness.run.prepare import prepare
 from harness.run.process import Server, Stopped
 from harness.run.provenance import packages
@@ -60,22 +61,22 @@ class _Bench:
     agent: Agent
     pythons: tuple[Path, ...]
     model_dir: Path
+    device: str
 
 
 def check(setup: Setup, workload: Workload, say: Say = lambda _: None,
-          others: Mapping[str, list[bytes]] | None = None) -> Findings:
+          others: Mapping[str, list[bytes]] | None = None, device: str = "cpu") -> Findings:
     """`others` maps setups to their answers to the same distinct items.
 
     Raises TailraceError when the environment or the workload cannot be made.
     """
-    for part in setup.parts:
-        if why := part.unnamed or part.limits.get(workload.name) or lacking(part.needs.model_dump(), part.folder):
-            return Findings((Point("needs", "skipped", why),))
+    if why := why_not(setup, workload, device, setup.folder):
+        return Findings((Point("needs", "skipped", why),))
     with ExitStack() as stack:
         prepared = prepare(workload, say)
         agent = stack.enter_context(Agent(workload, prepared, environment([workload.lock], say)))
         own = environments(setup, workload, say)
-        bench = _Bench(setup, workload, agent, tuple(each.python for each in own), prepared.folder)
+        bench = _Bench(setup, workload, agent, tuple(each.python for each in own), prepared.folder, device)
         points, answers = _first_server(bench, say, dict(others or {}))
         if QUEUE in setup.knobs and points[0].verdict == "passed":
             say(f"{setup.name}: overload")
@@ -95,7 +96,8 @@ def _first_server(bench: _Bench, say: Say, others: dict[str, list[bytes]]) -> tu
         for code, question in _QUESTIONS.items():
             say(f"{name}: {code}")
             points.append(_asked(code, lambda question=question: question(subject)))  # type: ignore[misc]
-        points.append(_alike(subject, {other: theirs for other, theirs in others.items() if other != name}))
+        own = arm(name, bench.device)
+        points.append(_alike(subject, {other: theirs for other, theirs in others.items() if other != own}))
         if QUEUE not in bench.setup.knobs:
             points.append(_asked("overload", lambda: full_queue(subject, bounded=False)))
         say(f"{name}: the end, under load")
@@ -108,7 +110,7 @@ def _started(bench: _Bench, knobs: Mapping[str, int]) -> Iterator[tuple[Subject,
     cores = split()
     with ExitStack() as stack:
         scratch = stack.enter_context(scratch_folder())
-        place = Place(bench.pythons, bench.model_dir, scratch, scratch / "server.log", cores.server)
+        place = Place(bench.pythons, bench.model_dir, scratch, scratch / "server.log", cores.server, bench.device)
         port = free_port()
         resolved = resolve_knobs(bench.setup, knobs, len(cores.server))
         setup = bench.setup.with_knobs(resolved)

@@ -13,6 +13,7 @@ from harness.catalog.setup import Knob, Setup
 from harness.catalog.workload import Workload
 from harness.errors import TailraceError
 from harness.plan.expand import resolve_knobs
+from harness.run import gpu
 from harness.run.exchange import HOST
 from harness.run.process import Command
 from harness.run.sockets import free_port
@@ -27,14 +28,15 @@ _LONGEST_TMP = 40
 @dataclass(frozen=True)
 class Place:
     """Where a server is started: the Python of each of the setup's parts, the workload's prepared files, the run's
-    scratch folder, its log and its CPUs. The folders `temporary` and `home` in the scratch folder are the server's
-    own."""
+    scratch folder, its log, its CPUs and the device its model computes on. The folders `temporary` and `home` in the
+    scratch folder are the server's own."""
 
     pythons: tuple[Path, ...]
     model_dir: Path
     scratch: Path
     log: Path
     cpus: tuple[int, ...]
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         for folder in (self.temporary, self.home):
@@ -122,7 +124,8 @@ def server_env(setup: Setup, workload: Workload, knobs: Mapping[str, Knob], plac
         "PYTHONPATH": ":".join(str(folder) for folder in (setup.folder, setup.folder.parent, workload.folder)),
         "HOST": HOST, "PORT": str(port), "METRICS_PORT": str(free_port()),
         "WORKLOAD": str(workload.folder), "MODEL_DIR": str(place.model_dir),
-        "DEVICE": "cpu", "SERVER_CORES": str(len(place.cpus)), "THREADS": threads,
+        "SERVER_CORES": str(len(place.cpus)), "DEVICE": place.device, **gpu.variables(place.device, os.environ),
+        "THREADS": threads,
         **dict.fromkeys(_THREAD_VARIABLES, threads), "TOKENIZERS_PARALLELISM": "false",
         "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime's wheel reports to its maker unless told not to
         **{f"KNOB_{name.upper().replace('-', '_')}": text(value) for name, value in knobs.items()},

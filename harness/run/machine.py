@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.record.schema import SCHEMA
+from harness.run import gpu
 from harness.run.environments import lacking_packages
 
 _PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -32,15 +33,16 @@ class Machine:
 
 def this_machine() -> Machine:
     """The machine this runs on. A fact the kernel does not tell is ""."""
+    told = gpu.facts()
     lasting = {
         "architecture": platform.machine(), "cpu": cpu_model(), "cpus": len(os.sched_getaffinity(0)),
         "cpu_quota": _cpu_quota(), "caches": _caches(), "memory_gib": round(memory_bytes() / 2**30),
-        "virtualisation": _virtualisation(), "gpus": gpus(),
+        "virtualisation": _virtualisation(), "gpus": told.get("names") or gpus(),
     }
     changing = {
         "cpus_in_all": os.cpu_count(), "governor": _text(_CPU / "cpufreq/scaling_governor"),
         "threads_per_core": _threads_per_core(), "kernel": platform.release(), "python": platform.python_version(),
-        "libc": "-".join(platform.libc_ver()),
+        "libc": "-".join(platform.libc_ver()), "gpu": told,
     }
     digest = hashlib.sha256(repr(sorted(lasting.items())).encode()).hexdigest()[:6]
     words = re.sub(r"\(.*?\)|@.*| CPU| Processor|\d+-Core", "", str(lasting["cpu"]))
@@ -75,7 +77,7 @@ def gpus() -> list[str]:
 def lacking(needs: dict[str, Any], folder: Path) -> str:
     """What this machine lacks of a setup's `needs`, as a sentence; "" when nothing. `folder` lies on the disk that
     would be used."""
-    missing = ["a GPU"] if needs.get("gpu") and not gpus() else []
+    missing = [f"a GPU ({why})"] if needs.get("gpu") and (why := gpu.why_none()) else []
     missing += [name for name in ("java", "docker") if needs.get(name) and not shutil.which(name)]
     missing += [f"lib{_PYTHON}.so.1.0 (its package is often called lib{_PYTHON})"] if needs.get(
         "shared_python") and not _has_shared_python() else []

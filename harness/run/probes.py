@@ -5,6 +5,8 @@ Recorded per process of the scopes `server` and `load`: `cpu_s` (CPU seconds so 
 `cores_stolen_s` (seconds so far, summed over the scope's CPUs). Scope `host`:
 `pressure_cpu_s`, `pressure_memory_s`, `pressure_io_s` (seconds so far in which some task waited),
 `throttled_s` (seconds so far without CPU for a quota's sake), `swapped_pages` (so far, both ways).
+Of a run on a GPU, scope `gpu`, pid 0: what `harness.run.gpu.figures` tells, `gpu_strangers` (processes on the card that
+are not the server's) and, should it fail, `gpu_lost`; per process of the server `gpu_mem_mb`.
 """
 
 import contextlib
@@ -19,46 +21,72 @@ from typing import Self
 
 from harness.record.write import Probe
 from harness.run.cores import Cores
+from harness.run.gpu import CHOSEN, LIBRARIES
 
 INTERVAL_S = 0.25
 _SCRIPT = Path(__file__).with_name("probe_script.py")
+_GPU = "harness.run.gpu_probe"
 _END_S = 10.0
 
 
 class Probes:
-    """Probes while it is open; a context manager. They run in an idle-priority process on the load's CPUs.
+    """Probes while it is open; a context manager. They run in idle-priority processes on the load's CPUs, the GPU's in
+    one of its own.
 
     Looked at are what descends from `warden`, as scope `server`, and `generators` as scope `load`; `scratch` takes
-    their file.
+    their files. `on_gpu` are the pids on the GPU before the server was started; None: none is looked at.
     """
 
-    def __init__(self, warden: int, generators: Sequence[int], cores: Cores, scratch: Path) -> None:
-        self._out = scratch / "probes.tsv"
-        self._spec = scratch / "probes.json"
-        self._spec.write_text(json.dumps({
-            "roots": {"load": list(generators)}, "below": {"server": [warden]}, "own": cores.load,
-            "cpus": {"server": cores.server, "load": cores.load}, "interval_s": INTERVAL_S, "out": str(self._out)}))
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(self, warden: int, generators: Sequence[int], cores: Cores, scratch: Path,
+                 on_gpu: Sequence[int] | None = None) -> None:
+        usual = {"own": cores.load, "interval_s": INTERVAL_S}
+        self._looks = [_Look(scratch / "probes", ["-I", "-S", str(_SCRIPT)], {}, {
+            "roots": {"load": list(generators)}, "below": {"server": [warden]},
+            "cpus": {"server": cores.server, "load": cores.load}, **usual})]
+        if on_gpu is not None:
+            told = {name: os.environ[name] for name in (CHOSEN, LIBRARIES) if name in os.environ}
+            self._looks.append(_Look(scratch / "gpu", ["-m", _GPU], told, {
+                "warden": warden, "before": list(on_gpu), **usual}))
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen([sys.executable, "-I", "-S", str(_SCRIPT), str(self._spec)],
-                                         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                         start_new_session=True, env={})
+        for look in self._looks:
+            look.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        self._end(b"")
+        for look in self._looks:
+            look.end(b"")
 
     def finish(self, t0_ns: int) -> list[Probe]:
         """Looks a last time, ends, and tells everything seen, times counted from `t0_ns`."""
-        self._end(b"end\n")
-        if not self._out.is_file():
-            return []
-        lines = self._out.read_text(encoding="utf-8").splitlines()
+        for look in self._looks:
+            look.end(b"end\n")
+        lines = [line for look in self._looks for line in look.lines()]
         return [_probe(line.split("\t"), t0_ns) for line in lines if line.count("\t") == len(Probe._fields) - 1]
 
-    def _end(self, word: bytes) -> None:
+
+class _Look:
+    """A process that looks and writes what it sees to `<prefix>.tsv`, told by `<prefix>.json`."""
+
+    def __init__(self, prefix: Path, words: Sequence[str], env: dict[str, str], spec: dict[str, object]) -> None:
+        self._words, self._env = words, env
+        self._out, self._spec = prefix.with_suffix(".tsv"), prefix.with_suffix(".json")
+        self._spec.write_text(json.dumps({**spec, "out": str(self._out)}))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Begins to look."""
+        self._process = subprocess.Popen([sys.executable, *self._words, str(self._spec)], stdin=subprocess.PIPE,
+                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+                                         env=self._env)
+
+    def lines(self) -> list[str]:
+        """What was seen."""
+        return self._out.read_text(encoding="utf-8").splitlines() if self._out.is_file() else []
+
+    def end(self, word: bytes) -> None:
+        """Ends it, after a last look where `word` says so; one that hangs is killed."""
         process, self._process = self._process, None
         if process is None:
             return

@@ -39,7 +39,8 @@ def describe(attempt: Attempt, bench: "Bench", writer: RunWriter, outcome: "Outc
         setup_facts=_facts(setup.model_dump(mode="json")), workload_facts=_facts(workload.model_dump(mode="json")),
         seeds={"attempt": attempt.seed, "scenario": scenario.seed}, server_cpus=list(bench.cores.server),
         load_cpus=list(bench.cores.load), hashes={**content(attempt), "harness": bench.harness_hash},
-        versions=versions(folders), git=dict(bench.git), facts={**outcome.facts, **_upkeep(setup, folders)})
+        versions=versions(folders), git=dict(bench.git), device=attempt.device,
+        facts={**outcome.facts, **_upkeep(setup, folders)})
 
 
 def _upkeep(setup: Setup, environments: Sequence[Path]) -> dict[str, Any]:

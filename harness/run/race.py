@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
+from harness.catalog.device import arm
 from harness.catalog.workload import Workload
 from harness.errors import TailraceError
 from harness.plan.attempt import Attempt
@@ -110,7 +111,7 @@ def _attempt(attempt: Attempt, bench: Bench, agents: Agents, observer: Observer)
 
 
 def _without_rows(attempt: Attempt, bench: Bench, outcome: Outcome) -> StoredRun:
-    with RunWriter(bench.folder, setup=attempt.setup.name, workload=attempt.workload.name,
+    with RunWriter(bench.folder, setup=arm(attempt.setup.name, attempt.device), workload=attempt.workload.name,
                    scenario=attempt.scenario.name, load=attempt.load, repetition=attempt.repetition) as writer:
         return writer.finish(describe(attempt, bench, writer, outcome))
 

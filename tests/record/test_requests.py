@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import TailraceError
-from harness.record.requests import SCHEMA_1, read_chunks, read_requests, write_requests
+from harness.record.requests import SCHEMA, SCHEMA_1, read_chunks, read_requests, write_requests
 from harness.record.schema import ABSENT, BLANK, COLUMNS
 
 MakeRows = Callable[..., dict[str, np.ndarray[Any, Any]]]
@@ -52,13 +52,31 @@ def test_one_column_alone_is_the_same_as_among_all(tmp_path: Path, queue_rows: M
     rows = queue_rows(5000)
     write_requests(tmp_path / "r.parquet", rows)
     for name in COLUMNS:
-        assert np.array_equal(read_requests(tmp_path / "r.parquet", [name])[name], rows[name]), name
+        expected = rows.get(name, np.full(5000, BLANK.get(name)))  # what a run on the CPU leaves out
+        assert np.array_equal(read_requests(tmp_path / "r.parquet", [name])[name], expected), name
 
 
 def test_a_row_takes_at_most_20_bytes(tmp_path: Path, queue_rows: MakeRows) -> None:
     rows = queue_rows(200_000)
     write_requests(tmp_path / "r.parquet", rows)
     assert (tmp_path / "r.parquet").stat().st_size / 200_000 <= 20
+
+
+def test_what_only_a_gpu_tells_costs_a_run_on_the_cpu_nothing(tmp_path: Path, queue_rows: MakeRows) -> None:
+    rows = queue_rows(100_000)
+    silent = {"copy_us": np.full(100_000, -1, np.int32), "kernel_us": np.full(100_000, -1, np.int32)}
+    told = {name: (rows["model_us"] * share).astype(np.int32) for name, share in (("copy_us", 0.1), ("kernel_us", 0.6))}
+    sizes = {}
+    for name, more in (("none", {}), ("silent", silent), ("told", told)):
+        write_requests(tmp_path / name, {**rows, **more})
+        sizes[name] = (tmp_path / name).stat().st_size
+    assert sizes["silent"] == sizes["none"]
+    assert pq.read_schema(tmp_path / "silent").names == SCHEMA.names
+    assert sizes["told"] / 100_000 <= 26
+    back = read_requests(tmp_path / "told", ["kernel_us", "model_us", "copy_us"])
+    assert np.array_equal(back["kernel_us"], told["kernel_us"])
+    assert np.array_equal(back["copy_us"], told["copy_us"])
+    assert set(read_requests(tmp_path / "silent", ["copy_us"])["copy_us"].tolist()) == {-1}
 
 
 def test_chunks_are_bounded_and_complete(tmp_path: Path, queue_rows: MakeRows) -> None:

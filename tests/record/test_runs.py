@@ -30,6 +30,8 @@ def test_names_sort_by_time_and_say_what_ran() -> None:
     name = run_name(when, setup="zmq-batching", workload="embed", scenario="lunch", load=0.5, repetition=2)
     assert name == "20260304T050607.089Z-zmq-batching-embed-lunch@0.5-r2"
     assert "@" not in run_name(when, setup="a", workload="b", scenario="c", load=1.0, repetition=0)
+    assert "Z-flask_gpu-embed-" in run_name(when, setup="flask (gpu)", workload="embed", scenario="c", load=1.0,
+                                            repetition=0)
 
 
 def test_a_finished_run_is_found_and_read(written: StoredRun) -> None:
@@ -88,6 +90,16 @@ def test_older_schemas_are_led_forward_step_by_step(tmp_path: Path) -> None:
     assert table == {"schema": 3, "two": True, "three": True}
     with pytest.raises(TailraceError, match="schema 0 can no longer be read"):
         migrated({"schema": 0}, tmp_path, steps, target=3)
+
+
+def test_a_run_of_schema_2_was_on_the_cpu(written: StoredRun) -> None:
+    path = written.folder / "run.json"
+    table = json.loads(path.read_text())
+    del table["device"]
+    path.write_text(json.dumps({**table, "schema": 2}))
+    assert open_run(written.folder).meta.device == "cpu"
+    assert open_run(written.folder).meta.arm == "toy"
+    assert replace(written.meta, device="gpu").arm == "toy (gpu)"
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"schema": 1}', '{"schema": "1"}'])

@@ -1,0 +1,38 @@
+"""Device: what a model computes on, the CPU or the first GPU."""
+
+from collections.abc import Sequence
+from typing import Literal, cast, get_args
+
+from harness.errors import UsageError
+
+Device = Literal["cpu", "gpu"]
+DEVICES: tuple[str, ...] = get_args(Device)
+
+
+def device_of(text: str) -> Device:
+    """The device of that name. Raises UsageError for an unknown one."""
+    if text not in DEVICES:
+        raise UsageError(f"--device {text}: not understood", f"write --device {' or --device '.join(DEVICES)}")
+    return cast(Device, text)
+
+
+def arm(setup: str, device: str) -> str:
+    """How a setup on a device is called in comparisons: its name, and the device where that is not the CPU."""
+    return setup if device == "cpu" else f"{setup} ({device})"
+
+
+def why_not_on(device: str, workload: str, known: Sequence[str], setup: str, serves_on: Sequence[str]) -> str:
+    """Why that setup cannot serve that workload on the device, from the devices that each declares; "" when it can."""
+    if device not in serves_on:
+        return f"{setup} does not serve on the {device.upper()} (its setup.toml says devices = {list(serves_on)})"
+    if device not in known:
+        return f"{workload} gains nothing from the {device.upper()} (its workload.toml says devices = {list(known)})"
+    return ""
+
+
+def parted(name: str) -> tuple[str, Device]:
+    """The setup and the device that `arm` put together."""
+    for device in DEVICES[1:]:
+        if name.endswith(f" ({device})"):
+            return name.removesuffix(f" ({device})"), cast(Device, device)
+    return name, "cpu"
