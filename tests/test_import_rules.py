@@ -11,18 +11,20 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "harness"
 ALLOWED = {
     "errors": set(),
+    "parcel": {"errors"},
     "protocols": {"errors"},
-    "catalog": {"errors", "protocols"},
+    "catalog": {"errors", "protocols", "parcel"},
     "plan": {"errors", "catalog"},
     "record": {"errors", "catalog"},
     "load": {"errors", "protocols", "catalog", "plan", "record"},
-    "run": {"errors", "protocols", "catalog", "plan", "record", "load"},
+    "run": {"errors", "parcel", "protocols", "catalog", "plan", "record", "load"},
     "analyse": {"errors", "catalog", "record"},
     "decide": {"errors", "catalog", "record", "analyse"},
     "report": {"errors", "catalog", "record", "analyse", "decide"},
     "tune": {"errors", "catalog", "analyse"},
     "audit": {"errors", "catalog", "plan", "record", "load", "run", "analyse", "decide", "report"},
-    "cli": {"tune", "errors", "catalog", "plan", "record", "load", "run", "analyse", "decide", "report", "audit"},
+    "cli": {"errors", "parcel", "catalog", "plan", "record", "load", "run", "analyse", "decide", "report", "audit",
+            "tune"},
 }
 
 

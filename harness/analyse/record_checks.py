@@ -33,12 +33,18 @@ def altered(view: RunView) -> Check:
 
 
 def lock(view: RunView) -> Check:
-    """Invalid where the environment held other packages than its lock, or the model other files than its manifest."""
+    """Invalid where the environment held other packages than its lock, or the model other files than its manifest; a
+    note where, as was asked for, the machine's own packages stood in for locked ones of another version."""
     unlike = [str(each) for each in view.meta.facts.get("unlike_lock") or []]
     if unlike:
         return Check("lock", "invalid", f"what ran is not what is locked: {'; '.join(unlike)}",
                      "remove the cache's folder of it, so that it is made anew", "harness",
                      {"differences": len(unlike)})
+    instead = [str(each) for each in view.meta.facts.get("stands_in") or []]
+    if instead:
+        return Check("lock", "note", f"environment and model are as locked, but for {'; '.join(instead)}",
+                     "bring the wheels of the locked versions to compare with other machines", "harness",
+                     {"stands_in": len(instead)})
     return Check("lock", "ok", "environment and model are as locked")
 
 

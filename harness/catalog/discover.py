@@ -10,6 +10,7 @@ from harness.catalog.setup import Setup, read_setup
 from harness.catalog.toml import nearest
 from harness.catalog.workload import Workload, read_workload
 from harness.errors import UsageError
+from harness.parcel.source import cache_folder as cache_folder  # noqa: PLC0414 -- where all else is found, too
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,6 @@ def find_catalog(start: Path | None = None) -> Catalog:
         raise UsageError(f"{here}: no folder with a setup and a workload here or above",
                          "run tailrace inside a checkout, or set TAILRACE_ROOT")
     return Catalog(checkout)
-
-
-def cache_folder() -> Path:
-    """Where environments, prepared models and payloads are kept: $TAILRACE_CACHE or the user's cache folder."""
-    given = os.environ.get("TAILRACE_CACHE")
-    if given:
-        return Path(given).resolve()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tailrace"
 
 
 def _known(name: str, known: list[str], noun: str) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.provision import prepare
 from harness.cli.setups import Device, capacity, check, tune
 
 # ruff: noqa: PLC0415
@@ -29,17 +30,7 @@ def list_(json: Json = False) -> None:
     look.catalog(json)
 
 
-@app.command()
-def prepare(
-    workload: Annotated[Names, typer.Argument(help="Workloads; every one when none is named.")] = None,
-    setup: Annotated[Names, typer.Option(help="Build these setups' environments only.")] = None,
-    device: Device = "cpu",
-) -> None:
-    """Make models, payload code and environments ready once; afterwards everything runs offline."""
-    from harness.cli import look
-    from harness.cli.ask import names
-
-    look.prepare(names(workload), names(setup), device)
+app.command()(prepare)
 
 
 @app.command()

@@ -25,7 +25,7 @@ from harness.run.agent import Agent
 from harness.run.bench import Bench
 from harness.run.environments import Environment, environments
 from harness.run.exchange import FAILURES, exchange
-from harness.run.fidelity import differences
+from harness.run.fidelity import differences, unlike_version
 from harness.run.generators import Generators
 from harness.run.generators import Progress as Progress  # noqa: PLC0414 -- watchers import it from here
 from harness.run.launch import Place, scratch_folder, server_command
@@ -121,6 +121,7 @@ def _measure(run: Run) -> None:
     outcome.facts["unlike_lock"] = [
         said for part, made in zip(attempt.setup.parts, outcome.environments, strict=True)
         for said in differences(made.folder, [attempt.workload.lock, part.lock], run.model_dir)]
+    outcome.facts.update(unlike_version(made.folder for made in outcome.environments))
     expected = expected_requests(attempt.scenario)
     pool = attempt.workload.pool if expected is None else min(attempt.workload.pool, expected)
     with scratch_folder() as scratch:

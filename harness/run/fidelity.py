@@ -1,16 +1,14 @@
 """Is what runs what the locks and the manifest say? Looked at before every run, since a cache can be tampered with."""
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from packaging.markers import Marker
-
 from harness.run.content import hash_file
+from harness.run.environments import machine_packages
+from harness.run.pins import needed, plain
 
-_PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([^\s;\\]+)(?:\s*;\s*([^\\\n]+))?", re.MULTILINE)
 _SHOWN = 5
 _MANIFEST = "manifest.json"
 
@@ -21,25 +19,26 @@ def differences(environment: Path, locks: Sequence[Path], model: Path) -> list[s
     return [*_packages(environment, locks), *_files(model)][:_SHOWN]
 
 
+def unlike_version(environments: Iterable[Path]) -> dict[str, list[str]]:
+    """`stands_in`: a sentence for each package of the machine that is used, as was asked for, in another version than
+    is locked; {} where there is none."""
+    said = {f"{name} {each['used']} of the machine (locked: {each['locked']})" for folder in environments
+            for name, each in machine_packages(folder).get("stands_in", {}).items() if each["used"] != each["locked"]}
+    return {"stands_in": sorted(said)} if said else {}
+
+
 def _packages(environment: Path, locks: Iterable[Path]) -> list[str]:
-    pinned = {_plain(name): version for lock in locks if lock.is_file()
-              for name, version, marker in _PIN.findall(lock.read_text(encoding="utf-8"))
-              if not marker or Marker(marker.strip()).evaluate()}
+    pinned = {name: pin.version for name, pin in needed([lock for lock in locks if lock.is_file()]).items()}
     found = dict(path.name.removesuffix(".dist-info").rsplit("-", 1)
                  for path in sorted(environment.glob("lib/python*/site-packages/*.dist-info")))
     said = []
     for name, version in found.items():
-        asked = pinned.get(_plain(name))
+        asked = pinned.get(plain(name))
         if asked is None:
             said.append(f"{name} {version} is installed and in no lock")
         elif asked.split("+")[0] != version.split("+")[0]:
             said.append(f"{name} {version} is installed where the lock says {asked}")
     return said
-
-
-def _plain(name: str) -> str:
-    """A package's name as PEP 503 compares it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _files(model: Path) -> list[str]:

@@ -17,6 +17,7 @@ from harness.plan.attempt import Attempt
 from harness.record.schema import SCHEMA, RunMeta
 from harness.record.write import RunWriter
 from harness.run.content import hash_paths
+from harness.run.environments import machine_packages
 from harness.run.upkeep import code_lines, engine_versions
 
 if TYPE_CHECKING:
@@ -51,18 +52,23 @@ def _upkeep(setup: Setup, environments: Sequence[Path]) -> dict[str, Any]:
 
 
 def versions(environments: Sequence[Path]) -> dict[str, str]:
-    """What ran: tailrace, Python, the kernel, the load engine, and every package of the server's environments, the
-    first of which tells where several have one."""
+    """What ran: tailrace, Python, the kernel, the load engine, every package of the server's environments, the
+    first of which tells where several have one, and what they see of the machine's to compute with."""
     own = {name: _version(name) for name in ("tailrace", "locust", "gevent", "httptools", "numpy")}
     served = {f"env/{name}": version for environment in reversed(environments)
               for name, version in packages(environment).items()}
-    return {"python": platform.python_version(), "kernel": platform.release(), **own, **served}
+    seen = {f"machine/{name}": str(version) for environment in environments
+            for name, version in machine_packages(environment).get("computing", {}).items()}
+    return {"python": platform.python_version(), "kernel": platform.release(), **own, **served, **seen}
 
 
 def packages(environment: Path) -> dict[str, str]:
-    """Name -> version of every package of an environment."""
-    return dict(sorted(path.name.removesuffix(".dist-info").rsplit("-", 1)
-                       for path in environment.glob("lib/python*/site-packages/*.dist-info")))
+    """Name -> version of every package of an environment: those in it, and the machine's that stand in for locked
+    ones."""
+    instead = {name: str(each["used"]) for name, each in machine_packages(environment).get("stands_in", {}).items()}
+    own = dict(path.name.removesuffix(".dist-info").rsplit("-", 1)
+               for path in environment.glob("lib/python*/site-packages/*.dist-info"))
+    return dict(sorted({**instead, **own}.items()))
 
 
 def git_state(root: Path) -> dict[str, Any]:
