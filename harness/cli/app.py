@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.provision import prepare
-from harness.cli.setups import Device, capacity, check, tune
+from harness.cli.setups import capacity, check, tune
 
 # ruff: noqa: PLC0415
 
