@@ -116,13 +116,18 @@ class Backlog:
         return [job._replace(wait_us=wait_us) for job in jobs] if wait_us else jobs
 
     def _drop(self) -> None:
-        """Take off the head of the queue what nobody waits for, and refuse what cannot be answered in time any more."""
+        """Take off the head of the queue what nobody waits for, and refuse what cannot be answered in time any more.
+
+        A last one is tried as long as its time is not over: refusing it would serve nobody, and only what runs can tell
+        that the learned cost was wrong.
+        """
         now_ns = time.monotonic_ns()
         while self._jobs:
             job = self._jobs[0]
             size = len(job.body)
             if job.id in self._pending:
-                if (job.deadline_ns - now_ns) / 1e9 >= self._law.predict(1, size, size) + RESERVE_S:
+                needed_s = self._law.predict(1, size, size) + RESERVE_S if len(self._jobs) > 1 else 0.0
+                if (job.deadline_ns - now_ns) / 1e9 >= needed_s:
                     return
                 self._refuse([Answer(job.id, 504, (now_ns - job.admitted_ns) // 1000, 0, 0, 0,
                                      b"the deadline would pass before the answer")])

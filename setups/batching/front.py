@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from batching.board import front_board
 from batching.settings import Settings, from_environment
 
 LINGER_S = 0.3
+TICK_S = 0.02
 DRAIN_S = 8
 
 
@@ -73,13 +75,16 @@ def listener(settings: Settings, fronts: int) -> socket.socket:
 async def drain(stopping: asyncio.Event, app: App, server: Server) -> None:
     """After SIGTERM: take no new connection, answer busy ones with `connection: close`, then let uvicorn finish.
 
-    The pause lets clients that are about to reuse a connection learn of its end from an answer, not from a reset.
+    While connections are open, a pause lets clients that are about to reuse one learn of its end from an answer, not
+    from a reset.
     """
     await stopping.wait()
     app.draining = True
     for accepting in server.servers:
         accepting.close()
-    await asyncio.sleep(LINGER_S)
+    until_s = time.monotonic() + LINGER_S
+    while server.server_state.connections and time.monotonic() < until_s:
+        await asyncio.sleep(TICK_S)
     server.should_exit = True
 
 

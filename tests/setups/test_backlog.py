@@ -69,6 +69,14 @@ def test_who_cannot_be_answered_in_time_any_more_is_refused_before_the_model_run
     assert [(answer.id, answer.status) for answer in queue.refused] == [(1, 504)]
 
 
+def test_a_last_one_is_tried_until_its_time_is_over_for_a_learned_cost_may_be_wrong(queue: Queue) -> None:
+    queue.put(1, EACH_S / 2)
+    assert [job.id for job in queue.backlog.batch(1)] == [1]
+    queue.put(2, -0.001)
+    assert queue.backlog.batch(1) == []
+    assert [(answer.id, answer.status) for answer in queue.refused] == [(2, 504)]
+
+
 def test_who_gave_up_is_neither_run_nor_refused_nor_counted(queue: Queue) -> None:
     for job_id in range(40):
         queue.put(job_id, 10.0)
