@@ -98,12 +98,6 @@ def find_capacities(results: Path) -> list[Capacity]:
     return [read_capacity(path) for path in sorted(paths, key=lambda path: path.name)]
 
 
-def latest_capacity(results: Path, setup: str, workload: str, promise: str) -> Capacity | None:
-    """The newest capacity of that setup (or arm) under that workload and promise; None where none was searched for."""
-    return next((each for each in reversed(find_capacities(results))
-                 if (each.arm, each.workload, each.promise) == (setup, workload, promise)), None)
-
-
 def _number(value: float | None, empty: float) -> float:
     return empty if value is None else float(value)
 

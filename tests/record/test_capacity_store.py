@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import TailraceError
-from harness.record.capacity import Capacity, Rate, capacity_id, find_capacities, latest_capacity, read_capacity
+from harness.record.capacity import Capacity, Rate, capacity_id, find_capacities, read_capacity
 from harness.record.capacity import write_capacity as write
 from harness.record.layout import run_folders
 
@@ -33,13 +33,12 @@ def test_it_is_no_run(tmp_path: Path) -> None:
     assert run_folders(tmp_path) == []
 
 
-def test_the_newest_counts(tmp_path: Path) -> None:
+def test_the_newest_comes_last(tmp_path: Path) -> None:
     folder = machine(tmp_path)
     write(folder, FOUND)
     newer = replace(FOUND, id=capacity_id("fastapi", "embed", datetime(2026, 2, 1, tzinfo=UTC)), binding="errors")
     write(folder, newer)
-    assert latest_capacity(tmp_path, "fastapi", "embed", "p(99)<100ms") == newer
-    assert latest_capacity(tmp_path, "flask", "embed", "p(99)<100ms") is None
+    assert find_capacities(tmp_path) == [FOUND, newer]
 
 
 def test_a_damaged_file_is_one_sentence(tmp_path: Path) -> None:

@@ -56,5 +56,5 @@ def test_lists_read_as_prose() -> None:
 
 
 def test_folders_are_replaced_whole_and_longest_first() -> None:
-    places = {"/home/me": "~", "/home/me/results": "results", "/": "root"}
-    assert portable("/home/me/results/x /home/me/y /home/median /z", places) == "results/x ~/y /home/median /z"
+    places = {"/made/up": "~", "/made/up/results": "results", "/": "root"}
+    assert portable("/made/up/results/x /made/up/y /made/updian /z", places) == "results/x ~/y /made/updian /z"

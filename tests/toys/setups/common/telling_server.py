@@ -1,4 +1,4 @@
-"""A server with one worker that tells truthfully where its time goes: `python -m common.teller HABIT`.
+"""A server with one worker that tells truthfully where its time goes: `python -m common.telling_server HABIT`.
 
 A prediction takes 2 ms and 2 µs for every byte of its body. Habits: `none`; `waits`: every 50th waits 40 ms for
 company that does not come; `collects`: a garbage collection in every 50th; `closes`: every tenth answer ends its

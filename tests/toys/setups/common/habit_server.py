@@ -1,4 +1,4 @@
-"""A server of the standard library with one bad habit: `python -m common.toy HABIT`."""
+"""A server of the standard library with one bad habit: `python -m common.habit_server HABIT`."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import model
-from common.tongues import TONGUES
+from common.protocols_spoken import TONGUES
 
 PREDICTIONS_BEFORE_HABIT = 120
 LARGEST_BODY = 1 << 20
