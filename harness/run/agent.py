@@ -43,7 +43,8 @@ class Agent:
         self._timeout_s = timeout_s
 
     def __enter__(self) -> Self:
-        variables = {**os.environ, **_QUIET_VARIABLES, "PYTHONPATH": str(self._workload.folder)}
+        variables = {**os.environ, **_QUIET_VARIABLES,
+                     "PYTHONPATH": ":".join(str(folder) for folder in self._workload.imports)}
         self._said = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             # -P: the script's own folder must not lend its modules to the workload's imports.

@@ -121,7 +121,7 @@ def server_env(setup: Setup, workload: Workload, knobs: Mapping[str, Knob], plac
         **{name: os.environ[name] for name in setup.passes if name in os.environ},
         "PATH": f"{place.python.parent}:{os.environ.get('PATH', os.defpath)}", "LANG": "C.UTF-8",
         "HOME": str(place.home), "TMPDIR": str(place.temporary), "PYTHONUNBUFFERED": "1",
-        "PYTHONPATH": ":".join(str(folder) for folder in (setup.folder, setup.folder.parent, workload.folder)),
+        "PYTHONPATH": ":".join(str(folder) for folder in (setup.folder, setup.folder.parent, *workload.imports)),
         "HOST": HOST, "PORT": str(port), "METRICS_PORT": str(free_port()),
         "WORKLOAD": str(workload.folder), "MODEL_DIR": str(place.model_dir),
         "SERVER_CORES": str(len(place.cpus)), "DEVICE": place.device, **gpu.variables(place.device, os.environ),

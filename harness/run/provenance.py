@@ -93,7 +93,7 @@ def nouns(setup: Setup, workload: Workload) -> dict[str, str]:
     """Content hashes of a setup, a workload, and the locks they are served with."""
     locks = [lock for lock in (workload.lock, *(part.lock for part in setup.parts)) if lock.is_file()]
     return {"setup": hash_paths([folder for folder in setup.code if folder.is_dir()]),
-            "workload": hash_paths([workload.folder]), "lock": hash_paths(locks)}
+            "workload": hash_paths(workload.code), "lock": hash_paths(locks)}
 
 
 def _asked(scenario: Scenario) -> dict[str, Any]:

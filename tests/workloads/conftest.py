@@ -37,7 +37,7 @@ def inside() -> Callable[[str, str], Any]:
 
     def run(name: str, code: str) -> Any:
         workload = CATALOG.workload(name)
-        variables = {**os.environ, "PYTHONPATH": str(workload.folder), "OMP_NUM_THREADS": "1",
+        variables = {**os.environ, "PYTHONPATH": ":".join(map(str, workload.imports)), "OMP_NUM_THREADS": "1",
                      "MODEL_DIR": str(prepare(workload, print).folder)}
         python = environment([workload.lock]).python
         done = subprocess.run([python, "-P", "-B", "-c", f"{HEAD}\n{code}\nprint(json.dumps(told))"], env=variables,

@@ -1,0 +1,1 @@
+"""Runs a workload's prepared ONNX model on an accelerator: through ONNX Runtime's CUDA provider, or PyTorch."""
