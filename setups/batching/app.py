@@ -12,7 +12,7 @@ from replica.replica import BODY_LIMIT
 
 from batching import metrics
 from batching.backlog import Backlog
-from batching.board import CODES, Board, front_board, worker_board
+from batching.board import CODES, Board, front_board, owner_board, worker_board
 from batching.job import FRONT_SHIFT, Answer, Job
 from batching.link import FrontLink
 from batching.settings import Settings
@@ -43,6 +43,7 @@ class App:
         self._next_id = (index << FRONT_SHIFT) + time.monotonic_ns() // 10_000
         self._others = [front_board(Path(), other) for other in range(fronts) if other != index]
         self._workers = [worker_board(Path(), slot) for slot in range(settings.workers)]
+        self._owners = [owner_board(Path(), slot) for slot in range(settings.owners)]
         self._code_field = {code: f"code_{code}" for code in CODES}
         self.pending: dict[int, tuple[asyncio.Future[Answer], int]] = {}
         self.backlog = Backlog(settings, self.pending, self._workers, fronts, self.deliver)
@@ -56,7 +57,7 @@ class App:
         elif path == "/healthz":
             status, body, headers = self._health()
         elif path == "/metrics":
-            text = metrics.render(Path(), self._settings.workers, self._fronts)
+            text = metrics.render(Path(), self._settings.workers, self._fronts, self._settings.owners)
             status, body, headers = 200, text.encode(), [(b"content-type", metrics.CONTENT_TYPE.encode())]
         else:
             status, body, headers = _error(405 if path == "/predict" else 404, f"no {method} {path} here")
@@ -102,6 +103,8 @@ class App:
         answer = await self._answer(body, timeout_s)
         timing = (b"queue;dur=%.3f, wait;dur=%.3f, model;dur=%.3f"
                   % (answer.queue_us / 1e3, answer.wait_us / 1e3, answer.model_us / 1e3))
+        if answer.kernel_us:
+            timing += b", copy;dur=%.3f, kernel;dur=%.3f" % (answer.copy_us / 1e3, answer.kernel_us / 1e3)
         extra = [(b"server-timing", timing), (b"x-batch-size", b"%d" % answer.batch)]
         if answer.status == 200:
             return 200, answer.body, [ANSWER_TYPE, *extra]
@@ -131,9 +134,11 @@ class App:
             self.pending.pop(job.id, None)
 
     def _health(self) -> Reply:
-        if any(board["ready"] for board in self._workers):
+        missing = [what for what, boards in (("worker", self._workers), ("owner of the device", self._owners))
+                   if boards and not any(board["ready"] for board in boards)]
+        if not missing:
             return 200, b"ready\n", [(b"content-type", b"text/plain")]
-        return _error(503, "no worker is alive", [(b"retry-after", b"1")])
+        return _error(503, f"no {missing[0]} is alive", [(b"retry-after", b"1")])
 
 
 def _allowed(headers: Headers, timeout_s: float) -> tuple[float, Reply | None]:

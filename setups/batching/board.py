@@ -10,9 +10,9 @@ from pathlib import Path
 
 from batching.costs import SIZES, Law
 
-BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 CODES = (200, 400, 404, 405, 413, 500, 503, 504)
-RUNNING_MOST = 128
+RUNNING_MOST = 256
 
 LAW_FIELDS = ("line_a", "line_b", "line_c", "line_d", *(f"factor_{size}" for size in SIZES))
 WORKER_FIELDS = (
@@ -20,6 +20,8 @@ WORKER_FIELDS = (
     "failed", *(f"batch_{size}" for size in BATCH_BUCKETS), "batch_more", *(f"cost_{size}" for size in SIZES),
     *LAW_FIELDS,
     "running", *(f"running_{i}" for i in range(RUNNING_MOST)))
+OWNER_FIELDS = ("pid", "ready", "busy_since_s", "expected_s", "batches", "items", "model_s",
+                *(f"batch_{size}" for size in BATCH_BUCKETS), "batch_more", "running")
 FRONT_FIELDS = ("pid", "waiting", "unanswered", "retried", *(f"code_{code}" for code in CODES))
 SUPERVISOR_FIELDS = ("deaths", "hung")
 
@@ -44,6 +46,13 @@ class Board:
     def add(self, name: str, value: float = 1.0) -> None:
         """Increment a counter."""
         self._cells[self._at[name]] += value
+
+    def count_batch(self, items: int, seconds: float) -> None:
+        """Count a batch that ran."""
+        self.add("batches")
+        self.add("items", items)
+        self.add("model_s", seconds)
+        self.add(next((f"batch_{edge}" for edge in BATCH_BUCKETS if items <= edge), "batch_more"))
 
     def show_law(self, law: Law) -> None:
         """Let the fronts know what batches cost."""
@@ -81,6 +90,11 @@ class Board:
 def worker_board(folder: Path, slot: int) -> Board:
     """The board of a worker's slot."""
     return Board(folder / f"worker-{slot}.board", WORKER_FIELDS)
+
+
+def owner_board(folder: Path, slot: int) -> Board:
+    """The board of a device's owner."""
+    return Board(folder / f"owner-{slot}.board", OWNER_FIELDS)
 
 
 def front_board(folder: Path, index: int) -> Board:

@@ -14,7 +14,7 @@ Vector = tuple[float, float, float, float]
 
 TERMS = 4
 
-SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 RATE = 0.05          # of the moving averages: about the last twenty batches count
 MEMORY = 0.998       # of the fit: about the last five hundred batches count
 PRIOR_WEIGHT = 4.0   # a measurement at start never fades, and counts as this many later ones

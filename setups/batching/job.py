@@ -8,7 +8,7 @@ FRONT_SHIFT = 46
 MAX_ATTEMPTS = 2
 
 _JOB = struct.Struct("<QqqBII")
-_ANSWER = struct.Struct("<QHIIIHI")
+_ANSWER = struct.Struct("<QHIIIHIII")
 
 
 class Job(NamedTuple):
@@ -32,7 +32,8 @@ class Job(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """HTTP status and body for one job; microseconds spent in the queue, waiting for company, in the model."""
+    """HTTP status and body for one job; microseconds spent in the queue, waiting for company, in the model, and of
+    these copying to a device and back, and in its kernels (0 where there is none)."""
 
     id: int
     status: int
@@ -41,6 +42,8 @@ class Answer(NamedTuple):
     model_us: int
     batch: int
     body: bytes
+    copy_us: int = 0
+    kernel_us: int = 0
 
     @property
     def front(self) -> int:
@@ -73,7 +76,7 @@ def pack_answers(answers: Iterable[Answer]) -> bytes:
     """Answers as bytes, one after another."""
     parts: list[bytes] = []
     for answer in answers:
-        parts.append(_ANSWER.pack(*answer[:6], len(answer.body)))
+        parts.append(_ANSWER.pack(*answer[:6], answer.copy_us, answer.kernel_us, len(answer.body)))
         parts.append(answer.body)
     return b"".join(parts)
 
@@ -83,8 +86,8 @@ def unpack_answers(data: bytes) -> list[Answer]:
     answers: list[Answer] = []
     at = 0
     while at < len(data):
-        *head, length = _ANSWER.unpack_from(data, at)
+        *head, copy_us, kernel_us, length = _ANSWER.unpack_from(data, at)
         at += _ANSWER.size
-        answers.append(Answer._make((*head, data[at:at + length])))
+        answers.append(Answer._make((*head, data[at:at + length], copy_us, kernel_us)))
         at += length
     return answers

@@ -7,6 +7,10 @@ from batching.backlog import Backlog
 from batching.job import Answer, Job
 
 
+class OwnerLostError(Exception):
+    """The owner of the device died while it computed this batch, and may have died of it."""
+
+
 class Companion(NamedTuple):
     """A program that must run beside the workers, and how to tell that it does."""
 

@@ -3,17 +3,22 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from batching.board import BATCH_BUCKETS, CODES, Board, front_board, supervisor_board, worker_board
+from batching.board import BATCH_BUCKETS, CODES, Board, front_board, owner_board, supervisor_board, worker_board
 from batching.costs import SIZES
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def render(folder: Path, workers: int, fronts: int) -> str:
-    """All figures of a deployment whose boards lie in `folder`."""
+def render(folder: Path, workers: int, fronts: int, owners: int) -> str:
+    """All figures of a deployment whose boards lie in `folder`; batches are those of `owners` where there are any."""
     worker_boards = [worker_board(folder, slot) for slot in range(workers)]
     front_boards = [front_board(folder, index) for index in range(fronts)]
-    lines = [*_front_lines(front_boards), *_worker_lines(worker_boards), *_cost_lines(worker_boards)]
+    owner_boards = [owner_board(folder, slot) for slot in range(owners)]
+    lines = [*_front_lines(front_boards), *_worker_lines(worker_boards), *_batch_lines(owner_boards or worker_boards),
+             *_cost_lines(worker_boards)]
+    if owners:
+        lines += _figure("tailrace_device_seconds_total", "counter", "Seconds in which a device's owner computed",
+                         _sum(owner_boards, "model_s"))
     supervisor = supervisor_board(folder)
     lines += _figure("tailrace_worker_deaths_total", "counter", "Worker processes that ended unasked",
                      supervisor["deaths"])
@@ -44,6 +49,9 @@ def _worker_lines(boards: list[Board]) -> Iterator[str]:
                        _sum(boards, "failed"))
     yield from _figure("tailrace_model_seconds_total", "counter", "Seconds in decode, predict and encode",
                        _sum(boards, "model_s"))
+
+
+def _batch_lines(boards: list[Board]) -> Iterator[str]:
     yield from _head("tailrace_batch_size", "histogram", "Items per batch that ran")
     below = 0.0
     for size in BATCH_BUCKETS:

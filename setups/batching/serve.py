@@ -18,7 +18,8 @@ from pathlib import Path
 import transport
 
 from batching import policy
-from batching.board import Board, supervisor_board, worker_board
+from batching.board import Board, owner_board, supervisor_board, worker_board
+from batching.costs import near
 from batching.settings import AUTO, Settings, from_environment
 
 TICK_S = 0.1
@@ -92,9 +93,11 @@ class Deployment:
     bell: socket.socket
     board: Board
     companions: list[Child] = field(default_factory=list)
+    owners: list[Child] = field(default_factory=list)
     workers: list[Child] = field(default_factory=list)
     fronts: list[Child] = field(default_factory=list)
     boards: list[Board] = field(default_factory=list)
+    owner_boards: list[Board] = field(default_factory=list)
 
     def pause(self, seconds: float) -> None:
         """Sleep until something happens: a child's end, a signal, the time."""
@@ -103,7 +106,11 @@ class Deployment:
 
     def everyone(self) -> list[Child]:
         """All children, in the order in which they may stop."""
-        return [*self.fronts, *self.workers, *self.companions]
+        return [*self.fronts, *self.workers, *self.owners, *self.companions]
+
+    def models(self) -> list[tuple[Child, Board]]:
+        """Who runs batches, and its board."""
+        return [*zip(self.workers, self.boards, strict=True), *zip(self.owners, self.owner_boards, strict=True)]
 
 
 def start(deployment: Deployment, stopping: list[int]) -> bool:
@@ -115,12 +122,19 @@ def start(deployment: Deployment, stopping: list[int]) -> bool:
         child.start()
         if not _await(deployment, stopping, companion.ready, [child]):
             return False
+    deployment.owner_boards = [owner_board(Path(), slot) for slot in range(settings.owners)]
+    deployment.owners = [Child("owner", (str(slot),)) for slot in range(settings.owners)]
+    for child in deployment.owners:
+        child.start()
+    if not _await(deployment, stopping, lambda: all(board["ready"] for board in deployment.owner_boards),
+                  [*deployment.companions, *deployment.owners]):
+        return False
     deployment.boards = [worker_board(Path(), slot) for slot in range(settings.workers)]
     deployment.workers = [Child("worker", (str(slot),)) for slot in range(settings.workers)]
     for child in deployment.workers:
         child.start()
     if not _await(deployment, stopping, lambda: all(board["ready"] for board in deployment.boards),
-                  [*deployment.companions, *deployment.workers]):
+                  [*deployment.companions, *deployment.owners, *deployment.workers]):
         return False
     count = settings.fronts if settings.fronts != AUTO else _fronts(deployment)
     for child in deployment.workers:
@@ -128,14 +142,17 @@ def start(deployment: Deployment, stopping: list[int]) -> bool:
     deployment.fronts = [Child("front", (str(index), str(count))) for index in range(count)]
     for child in deployment.fronts:
         child.start()
-    print(f"{settings.workers} workers, {count} fronts, batches up to "
+    owners = f"{settings.owners} owners of the device, " if settings.owners else ""
+    print(f"{owners}{settings.workers} workers, {count} fronts, batches up to "
           f"{[int(board['best']) for board in deployment.boards]}", flush=True)
     return True
 
 
 def _fronts(deployment: Deployment) -> int:
-    """As many fronts as the workers' measured cost of an item asks for."""
-    each = sorted(board["cost_1"] for board in deployment.boards)
+    """As many fronts as the workers' measured cost of an item asks for; beside a device they work in batches."""
+    on_device = deployment.settings.owners > 0
+    sizes = [near(int(board["best"])) if on_device else 1 for board in deployment.boards]
+    each = sorted(board[f"cost_{n}"] / n for board, n in zip(deployment.boards, sizes, strict=True))
     return policy.fronts_for(each[len(each) // 2], deployment.settings.cores)
 
 
@@ -156,7 +173,7 @@ def _await(deployment: Deployment, stopping: list[int], ready: Callable[[], bool
 def keep(deployment: Deployment) -> None:
     """One look at everything: replace what died, kill what hangs."""
     now_s = time.monotonic()
-    for child, board in zip(deployment.workers, deployment.boards, strict=True):
+    for child, board in deployment.models():
         limit_s = max(deployment.settings.hung_after_s, HUNG_TIMES * board["expected_s"])
         if child.process is not None and board["busy_since_s"] and now_s - board["busy_since_s"] > limit_s:
             print(f"{child.name} hangs in a batch; killed", file=sys.stderr, flush=True)
@@ -166,7 +183,8 @@ def keep(deployment: Deployment) -> None:
             _bury(deployment, child, board)
         if child.process is None and now_s >= child.due_s:
             child.start()
-            child.say(f"{len(deployment.fronts)}\n")
+            if child.module == "worker":
+                child.say(f"{len(deployment.fronts)}\n")
     for child in [*deployment.fronts, *deployment.companions]:
         if child.ended():
             print(f"{child.name} ended unasked; restarted", file=sys.stderr, flush=True)
@@ -176,13 +194,13 @@ def keep(deployment: Deployment) -> None:
 
 
 def _bury(deployment: Deployment, child: Child, board: Board) -> None:
-    """Tell the fronts what a dead worker was running, and forget it."""
-    started = ",".join(str(job_id) for job_id in board.running())
+    """Tell the fronts what a dead worker was running, and forget it. Of an owner its workers know."""
     print(f"{child.name} ended unasked; replaced", file=sys.stderr, flush=True)
+    started = ",".join(str(job_id) for job_id in board.running()) if child.module == "worker" else ""
     board["ready"] = 0
     board.stop()
     deployment.board.add("deaths")
-    for front in deployment.fronts:
+    for front in deployment.fronts if child.module == "worker" else ():
         front.say(f"gone {child.name} {started}\n")
     child.retire()
 
@@ -194,7 +212,7 @@ def stop(deployment: Deployment) -> None:
         if front.process is not None:
             front.process.send_signal(signal.SIGTERM)
     while time.monotonic() < until_s and any(f.process is not None and not f.ended() for f in deployment.fronts):
-        for child, board in zip(deployment.workers, deployment.boards, strict=True):
+        for child, board in deployment.models():
             if child.ended():
                 _bury(deployment, child, board)
         deployment.pause(0.02)

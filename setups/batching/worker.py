@@ -17,9 +17,11 @@ from replica.golden import golden_bodies
 from replica.lifeline import die_with_parent
 
 from batching import policy
-from batching.board import BATCH_BUCKETS, Board, worker_board
+from batching.board import Board, worker_board
 from batching.costs import RATE, SIZES, Costs
+from batching.engines import engine
 from batching.job import Answer, Job
+from batching.link import OwnerLostError
 from batching.settings import Settings, from_environment
 
 IDLE_S = 0.1
@@ -32,14 +34,14 @@ SHOW_EVERY = 16
 class Worker:
     """One model and what is known about it. Runs jobs; knows no transport."""
 
-    def __init__(self, settings: Settings, board: Board) -> None:
+    def __init__(self, settings: Settings, slot: int, board: Board) -> None:
         self._settings = settings
         self._board = board
-        self._model: Any = model.load(settings.model_dir, settings.threads, settings.device)
+        self._engine = engine(settings, slot, self._alive)
         self._costs = Costs()
         # On a CPU work is CPU seconds: what else the machine does meanwhile says nothing about a batch size. How much
         # longer it takes by the wall is learned apart.
-        self._clock = time.process_time if settings.device == "cpu" else time.perf_counter
+        self._clock = time.process_time if settings.device == "cpu" or settings.owners else time.perf_counter
         self._stretch = 1.0
         self._batches = 0
 
@@ -49,7 +51,7 @@ class Worker:
         Ends when growing has stopped to pay or PRIME_S is over: serving teaches the rest.
         """
         order = sorted(bodies, key=len)
-        self._answers([model.decode(order[0])])
+        self._engine.answers([model.decode(order[0])], False)
         begun = time.perf_counter()
         least: dict[tuple[int, float, int], float] = {}
         each: list[float] = []
@@ -75,7 +77,7 @@ class Worker:
         for at, step in ((0, 1.0), (ends, 1.0), *([(0, (len(order) - 1) / (n - 1))] if n > 1 else ())):
             batch = [order[round(at + i * step) % len(order)] for i in range(n)]
             start = self._clock()
-            self._answers([model.decode(body) for body in batch])
+            self._engine.answers([model.decode(body) for body in batch], False)
             taken.append(self._clock() - start)
             place = (n, sum(map(len, batch)) / n, max(map(len, batch)))
             least[place] = min(taken[-1], least.get(place, taken[-1]))
@@ -103,41 +105,38 @@ class Worker:
                 answers.append(_refusal(job, 500, _words(error), start_ns))
         return answers + self._predicted(live, items, start_ns) if live else answers
 
-    def _predicted(self, jobs: list[Job], items: list[Any], start_ns: int) -> list[Answer]:
+    def _predicted(self, jobs: list[Job], items: list[Any], start_ns: int, alone: bool = False) -> list[Answer]:
         n, longest = len(jobs), max(len(job.body) for job in jobs)
         mean = sum(len(job.body) for job in jobs) / n
         expected_s = self._stretch * self._costs.predict(n, mean, longest)
         self._board.start((job.id for job in jobs), start_ns / 1e9, expected_s)
         start_s = self._clock()
         try:
-            bodies = self._answers(items)
+            done = self._engine.answers(items, alone)
         except Exception as error:     # the batch is retried item by item
-            if n > 1:
+            lost = isinstance(error, OwnerLostError)
+            if n > 1 or (lost and not alone):
                 return [answer for job, item in zip(jobs, items, strict=True)
-                        for answer in self._predicted([job], [item], time.monotonic_ns())]
+                        for answer in self._predicted([job], [item], time.monotonic_ns(), alone=lost)]
             self._board.add("failed")
             return [_refusal(jobs[0], 500, _words(error), start_ns)]
         finally:
             self._board.stop()
         model_ns = time.monotonic_ns() - start_ns
         self._learn(n, mean, longest, self._clock() - start_s, model_ns / 1e9)
-        return [Answer(job.id, 200, _queue_us(job, start_ns), job.wait_us, model_ns // 1000, n, body)
-                for job, body in zip(jobs, bodies, strict=True)]
+        waited_us, copy_us, kernel_us = int(done.waited_s * 1e6), round(done.copy_ms * 1e3), round(done.kernel_ms * 1e3)
+        return [Answer(job.id, 200, _queue_us(job, start_ns) + waited_us, job.wait_us, model_ns // 1000 - waited_us,
+                       done.rows, body, copy_us, kernel_us) for job, body in zip(jobs, done.bodies, strict=True)]
 
-    def _answers(self, items: list[Any]) -> list[bytes]:
-        answers = model.predict(self._model, items)
-        if len(answers) != len(items):
-            raise RuntimeError(f"predict gave {len(answers)} answers for {len(items)} items")
-        return [model.encode(answer) for answer in answers]
+    def _alive(self) -> None:
+        """What waits for a device does not hang."""
+        if self._board["busy_since_s"]:
+            self._board["busy_since_s"] = time.monotonic()
 
     def _learn(self, n: int, mean: float, longest: int, work_s: float, seconds: float) -> None:
         self._costs.observe(n, mean, longest, max(work_s, 1e-6))
         self._stretch += RATE * (min(seconds / max(work_s, 1e-6), STRETCH_MOST) - self._stretch)
-        board = self._board
-        board.add("batches")
-        board.add("items", n)
-        board.add("model_s", seconds)
-        board.add(next((f"batch_{edge}" for edge in BATCH_BUCKETS if n <= edge), "batch_more"))
+        self._board.count_batch(n, seconds)
         self._batches += 1
         if self._batches % SHOW_EVERY == 0:
             self._show()
@@ -167,7 +166,7 @@ def main() -> None:
     settings = from_environment()
     board = worker_board(Path(), slot)
     board.stop()
-    worker = Worker(settings, board)
+    worker = Worker(settings, slot, board)
     worker.prime(golden_bodies(settings.workload))
     board["ready"] = 1
     line = sys.stdin.readline()

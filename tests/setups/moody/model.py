@@ -1,7 +1,8 @@
 """A workload for tests of setups: squares numbers, and misbehaves when the body asks for it.
 
 `{"x": 3}` gives `{"y": 9}`; `"ms"` makes the batch take that long, `"fail"` makes predict raise, `"die"` names a file
-and kills the process unless it holds as many lines as `"deaths"`, `"hang"` sleeps for an hour.
+and kills the process unless it holds as many lines as `"deaths"`, `"hang"` sleeps for an hour. On a device `"host_ms"`
+keeps a CPU that long in prepare, and again in finish.
 """
 
 import json
@@ -10,6 +11,8 @@ import signal
 import time
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 CONTENT_TYPE = "application/json"
 ANSWER_TYPE = "application/json"
@@ -41,6 +44,45 @@ def predict(model: int, batch: list[Item]) -> list[float]:
             raise RuntimeError("asked to fail")
     time.sleep(max(float(item.get("ms", 0)) for item in batch) / 1e3)
     return [item["x"] ** model for item in batch]
+
+
+def load_host(directory: Path) -> None:
+    """Nothing is needed."""
+
+
+def prepare(host: None, batch: list[Item]) -> dict[str, np.ndarray]:
+    """The items as columns; a diary's name as bytes, filled with zeros."""
+    diaries = [str(item.get("die", "")).encode() for item in batch]
+    longest = max(map(len, diaries))
+    _busy(sum(float(item.get("host_ms", 0)) for item in batch))
+    return {"x": np.array([item["x"] for item in batch], np.float64),
+            "ms": np.array([float(item.get("ms", 0)) for item in batch]),
+            "host_ms": np.array([float(item.get("host_ms", 0)) for item in batch]),
+            "hang": np.array([bool(item.get("hang")) for item in batch]),
+            "fail": np.array([bool(item.get("fail")) for item in batch]),
+            "deaths": np.array([int(item.get("deaths", 99)) for item in batch]),
+            "die": np.array([list(diary.ljust(longest, b"\0")) for diary in diaries], np.uint8)}
+
+
+def compute(model: int, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What predict does, in the process of the device's owner."""
+    diaries = [bytes(row).rstrip(b"\0").decode() for row in arrays["die"]]
+    columns = zip(arrays["ms"], arrays["hang"], arrays["fail"], arrays["deaths"], diaries, strict=True)
+    predict(model, [{"x": 0, "ms": ms, "hang": hang, "fail": fail} | ({"die": diary, "deaths": deaths} if diary else {})
+                    for ms, hang, fail, deaths, diary in columns])
+    return {"y": arrays["x"] ** model, "host_ms": arrays["host_ms"]}
+
+
+def finish(host: None, arrays: dict[str, np.ndarray]) -> list[float]:
+    """The squares."""
+    _busy(float(arrays["host_ms"].sum()))
+    return [int(y) for y in arrays["y"]]
+
+
+def _busy(ms: float) -> None:
+    until_s = time.process_time() + ms / 1e3
+    while time.process_time() < until_s:
+        pass
 
 
 def encode(answer: float) -> bytes:

@@ -1,0 +1,129 @@
+"""One process owns the device: what the app server with pulling workers promises then, tried without any device."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.setups.conftest import Deploy, Deployment, eventually
+
+pytestmark = [pytest.mark.live, pytest.mark.parametrize("setup", ["zmq-batching", "redis-batching"])]
+
+DEVICE = "torch-cpu"        # any that is not the CPU itself
+
+
+def parts(headers: dict[str, str]) -> dict[str, float]:
+    """Milliseconds told by Server-Timing."""
+    return {name: float(ms) for name, ms in (each.split(";dur=") for each in headers["server-timing"].split(", "))}
+
+
+def owner(server: Deployment) -> int:
+    """The process that owns the device."""
+    (process,) = server.processes("batching.owner")
+    return process.pid
+
+
+def test_workers_prepare_and_one_owner_computes(deploy: Deploy, setup: str) -> None:
+    server = deploy(setup, DEVICE, workers=2)
+    reply = server.predict({"x": 3, "ms": 50, "host_ms": 10})
+    assert reply.json() == {"y": 9}
+    told = parts(reply.headers)
+    assert list(told) == ["queue", "wait", "model", "copy", "kernel"]
+    assert 50 <= told["kernel"] < 70
+    assert 20 + told["kernel"] <= told["model"] < 150
+    assert len(server.processes("batching.owner")) == 1
+    assert len(server.processes("batching.worker")) == 2
+
+
+def test_what_several_workers_prepared_is_computed_at_once(deploy: Deploy, setup: str) -> None:
+    server = deploy(setup, DEVICE, workers=4, max_batch=4)
+    first = server.later({"x": 0, "ms": 300})
+    time.sleep(0.1)
+    rest = [server.later({"x": i, "ms": 5}) for i in range(1, 33)]
+    replies = [first.result(), *(answer.result() for answer in rest)]
+    assert [reply.json()["y"] for reply in replies] == [i * i for i in range(33)]
+    assert max(int(reply.headers["x-batch-size"]) for reply in replies) > 4
+
+
+def test_an_owner_computes_no_more_than_it_may_at_once(deploy: Deploy, setup: str) -> None:
+    server = deploy(setup, DEVICE, workers=4, max_batch=4, device_batch=6)
+    first = server.later({"x": 0, "ms": 200})
+    time.sleep(0.05)
+    rest = [server.later({"x": i, "ms": 5}) for i in range(1, 33)]
+    replies = [answer.result() for answer in (first, *rest)]
+    assert max(int(reply.headers["x-batch-size"]) for reply in replies) <= 6
+
+
+def test_a_killed_owner_loses_no_request_and_is_replaced(deploy: Deploy, setup: str) -> None:
+    server = deploy(setup, DEVICE)
+    answers = [server.later({"x": i, "ms": 20}) for i in range(200)]
+    time.sleep(0.1)
+    for process in server.processes("batching.owner"):
+        process.send_signal(signal.SIGKILL)
+    replies = [answer.result() for answer in answers]
+    assert [reply.status for reply in replies] == [200] * 200
+    assert [reply.json()["y"] for reply in replies] == [i * i for i in range(200)]
+    assert server.metric("tailrace_worker_deaths_total") == 1
+
+
+def test_without_an_owner_it_is_not_ready(deploy: Deploy, setup: str) -> None:
+    server = deploy(setup, DEVICE)
+    (process,) = server.processes("batching.owner")
+    process.send_signal(signal.SIGKILL)
+    assert eventually(lambda: not server.ready(), 2)
+    assert eventually(server.ready)
+    assert server.predict({"x": 4}).json() == {"y": 16}
+
+
+def test_an_item_on_which_owners_die_fails_alone_after_two(deploy: Deploy, setup: str, tmp_path: Path) -> None:
+    server = deploy(setup, DEVICE, workers=3)
+    busy = server.later({"x": 0, "ms": 300})
+    time.sleep(0.1)
+    killer = server.later({"x": 1, "die": str(tmp_path / "diary")})
+    neighbours = [server.later({"x": i}) for i in range(2, 12)]
+    assert [answer.result().status for answer in (busy, *neighbours)] == [200] * 11
+    assert killer.result().status == 500
+    assert len((tmp_path / "diary").read_text("utf-8").splitlines()) == 2
+
+
+def test_a_hanging_owner_is_killed_and_the_rest_is_answered(deploy: Deploy, setup: str) -> None:
+    server = deploy(setup, DEVICE, hung_after_ms=500)
+    hanging = server.later({"x": 1, "hang": True})
+    time.sleep(0.1)
+    neighbour = server.later({"x": 5})
+    assert hanging.result().status == 500
+    assert neighbour.result().json() == {"y": 25}
+    assert server.metric("tailrace_workers_hung_total") == 2
+
+
+def test_a_poisonous_item_fails_alone(deploy: Deploy, setup: str) -> None:
+    server = deploy(setup, DEVICE, workers=3)
+    first = server.later({"x": 0, "ms": 300})
+    time.sleep(0.1)
+    rest = [server.later({"x": i, "fail": i == 3}) for i in range(1, 9)]
+    assert first.result().status == 200
+    assert [answer.result().status for answer in rest] == [500 if i == 3 else 200 for i in range(1, 9)]
+    assert "asked to fail" in rest[2].result().json()["error"]
+
+
+def test_the_device_does_not_wait_while_workers_prepare_and_finish(deploy: Deploy, setup: str) -> None:
+    server = deploy(setup, DEVICE, workers=3, max_batch=1, device_batch=1)
+    begun = server.metric("tailrace_device_seconds_total")
+    start = time.monotonic()
+    answers = [server.later({"x": i, "ms": 20, "host_ms": 5}) for i in range(60)]
+    assert [answer.result().status for answer in answers] == [200] * 60
+    busy = (server.metric("tailrace_device_seconds_total") - begun) / (time.monotonic() - start)
+    # One after the other they would keep it busy for 20 of 30 ms.
+    assert busy > 0.8
+
+
+def test_stopping_answers_what_is_in_flight_and_leaves_nothing(deploy: Deploy, setup: str) -> None:
+    server = deploy(setup, DEVICE)
+    answers = [server.later({"x": i, "ms": 100}) for i in range(10)]
+    assert eventually(lambda: server.metric("tailrace_unanswered")
+                      + server.metric('tailrace_requests_total{code="200"}') >= 10)
+    server.process.send_signal(signal.SIGTERM)
+    assert [answer.result().json()["y"] for answer in answers] == [i * i for i in range(10)]
+    assert server.process.wait(12) == 0
+    assert not server.processes()
