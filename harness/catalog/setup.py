@@ -41,7 +41,7 @@ class Setup(Noun):
     one starts itself and stands in front of, or a knob that does.
     `passes` names variables of the user's environment, secrets for example, that its server gets and no record does.
     `must_name` lists knobs that only the user can give; without them it is skipped. `devices` are those on which its
-    models can compute.
+    models can compute; `gpu` holds the defaults of knobs that are others on a GPU.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Setup(Noun):
     must_name: tuple[str, ...] = ()
     shares: tuple[str, ...] = ()
     knobs: dict[str, Knob] = Field(default_factory=dict)
+    gpu: dict[str, Knob] = Field(default_factory=dict)
     limits: dict[str, str] = Field(default_factory=dict)
     needs: Needs = Needs()
     mlops: dict[str, bool | str] = Field(default_factory=dict)
@@ -85,12 +86,17 @@ class Setup(Noun):
         return self
 
     @model_validator(mode="after")
-    def _tuned_knobs(self) -> Self:
-        stranger = sorted(set(self.tune) - set(self.knobs))
-        if stranger:
-            hint = nearest(stranger[0], list(self.knobs))
-            raise ValueError(f"[tune] names '{stranger[0]}', which is no knob; {hint}")
+    def _known_knobs(self) -> Self:
+        for table, named in (("tune", set(self.tune)), ("gpu", set(self.gpu))):
+            stranger = sorted(named - set(self.knobs))
+            if stranger:
+                hint = nearest(stranger[0], list(self.knobs))
+                raise ValueError(f"[{table}] names '{stranger[0]}', which is no knob; {hint}")
         return self
+
+    def knobs_on(self, device: str) -> dict[str, Knob]:
+        """The knobs' defaults on that device."""
+        return {**self.knobs, **(self.gpu if device == "gpu" else {})}
 
     @field_validator("ready", "predict")
     @classmethod

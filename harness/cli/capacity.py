@@ -99,7 +99,7 @@ def first_attempt(catalog: Catalog, bench: Bench, asked: Asked, slo: dict[str, s
         "question": "Is the promise kept at this load?", "seed": asked.seed, "slo": slo,
         "stage": [{"arrivals": "poisson", "rate": 1.0, "duration_s": 1.0}]}, "capacity")
     return Attempt("capacity", "", setup, workload, scenario, 1.0,
-                   resolve_knobs(setup, asked.knobs, len(bench.cores.server)), seed=asked.seed,
+                   resolve_knobs(setup, asked.knobs, len(bench.cores.server), device), seed=asked.seed,
                    device=device)
 
 

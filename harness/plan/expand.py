@@ -90,14 +90,16 @@ def _cells(plan: Plan, race: Race, catalog: Catalog, cores: int) -> list[Attempt
         raise TailraceError(f"plan {plan.name}: scenario {scenario.name} promises something against a baseline, and "
                             "none is named", "name a setup with `baseline` or --baseline")
     setups = [catalog.setup(name) for name in race.setups]
-    knobs = {setup.name: resolve_knobs(setup, race.knobs.get(setup.name, {}), cores) for setup in setups}
+    knobs = {setup.name: resolve_knobs(setup, race.knobs.get(setup.name, {}), cores, race.device or plan.device)
+             for setup in setups}
     return [Attempt(plan.name, plan.baseline or "", setup.with_knobs(knobs[setup.name]), workload,
                     scenario.resolved(cores, load), load, knobs[setup.name], device=race.device or plan.device)
             for load in race.loads for setup in setups]
 
 
-def resolve_knobs(setup: Setup, changed: Mapping[str, Knob], cores: int) -> dict[str, Knob]:
-    """Every knob's value: the plan's over the setup's default; "cores" becomes the number of server cores.
+def resolve_knobs(setup: Setup, changed: Mapping[str, Knob], cores: int, device: str = "cpu") -> dict[str, Knob]:
+    """Every knob's value: the plan's over the setup's default on the device; "cores" becomes the number of server
+    cores.
 
     Raises TailraceError for a knob the setup does not have or a value of another type.
     """
@@ -109,5 +111,5 @@ def resolve_knobs(setup: Setup, changed: Mapping[str, Knob], cores: int) -> dict
                 and "auto" not in (value, default):
             raise TailraceError(f"setup {setup.name}: knob '{name}' is {value!r}, its default is {default!r}",
                                 "give a value of the same type")
-    knobs = {**setup.knobs, **changed}
+    knobs = {**setup.knobs_on(device), **changed}
     return {name: cores if value == "cores" else value for name, value in knobs.items()}

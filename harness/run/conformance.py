@@ -112,7 +112,7 @@ def _started(bench: _Bench, knobs: Mapping[str, int]) -> Iterator[tuple[Subject,
         scratch = stack.enter_context(scratch_folder())
         place = Place(bench.pythons, bench.model_dir, scratch, scratch / "server.log", cores.server, bench.device)
         port = free_port()
-        resolved = resolve_knobs(bench.setup, knobs, len(cores.server))
+        resolved = resolve_knobs(bench.setup, knobs, len(cores.server), bench.device)
         setup = bench.setup.with_knobs(resolved)
         server = stack.enter_context(Server(server_command(setup, bench.workload, resolved, place, port)))
         yield Subject(setup, server, port, bench.agent, scratch, bench.agent.content_type(),

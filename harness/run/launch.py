@@ -90,7 +90,7 @@ def server_command(setup: Setup, workload: Workload, knobs: Mapping[str, Knob], 
 def _write_behind(part: Setup, workload: Workload, knobs: Mapping[str, Knob], place: Place) -> Path:
     """A JSON file with all that starts the setup which stands behind another, and how to speak to it."""
     given = dict(_knob(pair, part) for pair in str(knobs.get(_BEHIND_KNOBS, "")).split())
-    own = resolve_knobs(part, given, len(place.cpus))
+    own = resolve_knobs(part, given, len(place.cpus), place.device)
     part, port = part.with_knobs(own), free_port()
     command = server_command(part, workload, own, place, port)
     told = {"command": list(command.command), "cwd": command.cwd, "env": dict(command.env), "port": port,

@@ -7,6 +7,7 @@ from typing import Any
 
 import model
 from replica.replica import BODY_LIMIT
+from replica.timing import server_timing
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -52,7 +53,6 @@ class RawBodies:
 def _unwrapped(item: dict[str, Any], came_s: float) -> Response:
     if "error" in item:
         return JSONResponse({"error": item["error"]}, status_code=400)
-    queue_ms = (item["begun_s"] - came_s) * 1e3
+    timing = {"queue": (item["begun_s"] - came_s) * 1e3, "model": item["model_ms"]} | item["device_ms"]
     return Response(item["answer"].encode(), media_type=model.ANSWER_TYPE, headers={
-        "Server-Timing": f"queue;dur={queue_ms:.3f}, model;dur={item['model_ms']:.3f}",
-        "x-batch-size": str(item["items"])})
+        "Server-Timing": server_timing(timing), "x-batch-size": str(item["items"])})

@@ -11,12 +11,14 @@ import model
 from raw import RawBodies
 from replica.golden import golden_bodies
 from replica.lifeline import die_with_parent
+from replica.timing import device_ms
 
 # Here, where the main thread of each worker comes by: the kernel forgets it with the thread that asked.
 die_with_parent(os.getppid())
 
 
 @bentoml.service(name="served", workers=int(os.environ["KNOB_WORKERS"]),
+                 resources={"gpu": 1} if os.environ["DEVICE"] == "gpu" else {},
                  traffic={"timeout": float(os.environ["KNOB_TIMEOUT_S"])}, logging={"access": {"enabled": False}})
 class Served:
     """One worker's model; BentoML says ready once __init__ has returned."""
@@ -35,7 +37,8 @@ class Served:
         answers = iter(model.predict(self._model, items) if items else [])
         said = [{"error": str(item)} if isinstance(item, ValueError) else
                 {"answer": model.encode(next(answers)).decode()} for item in decoded]
-        batch = {"begun_s": begun, "model_ms": (time.monotonic() - begun) * 1e3, "items": len(items)}
+        batch = {"begun_s": begun, "model_ms": (time.monotonic() - begun) * 1e3, "items": len(items),
+                 "device_ms": device_ms(self._model)}
         return [each | batch for each in said]
 
 

@@ -2,10 +2,12 @@
 
 import os
 
+from replica.room import replicas
+
 bind = f"{os.environ['HOST']}:{os.environ['PORT']}"
 # gthread is what gunicorn's documentation recommends behind keep-alive clients; sync workers drop requests on a stop.
 worker_class = "gthread"
-workers = int(os.environ["KNOB_WORKERS"])
+workers = replicas()
 threads = int(os.environ["KNOB_THREADS"])
 keepalive = 75
 timeout = 30

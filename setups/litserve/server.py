@@ -15,6 +15,7 @@ from litserve.loops import BatchedLoop
 from replica.golden import golden_bodies
 from replica.lifeline import die_with_parent
 from replica.replica import BODY_LIMIT
+from replica.timing import device_ms, server_timing
 
 STOP_S = 8
 
@@ -35,10 +36,10 @@ class Served(litserve.LitAPI):
     """The workload as LitServe wants it. A bad body travels through its batch as the ValueError that it caused:
     raised, it would fail the whole batch."""
 
-    def setup(self, device: str) -> None:
-        """Loads the model and proves it by a golden request."""
+    def setup(self, _device: str) -> None:
+        """Loads the model and proves it by a golden request. LitServe's name for the device is torch's."""
         apart()
-        self.loaded = model.load(Path(os.environ["MODEL_DIR"]), int(os.environ["THREADS"]), device)
+        self.loaded = model.load(Path(os.environ["MODEL_DIR"]), int(os.environ["THREADS"]), os.environ["DEVICE"])
         model.predict(self.loaded, [model.decode(golden_bodies(Path(os.environ["WORKLOAD"]))[0])])
 
     def decode_request(self, request: Annotated[tuple, Depends(arrival)]) -> tuple[object, dict[str, float]]:
@@ -61,8 +62,9 @@ class Served(litserve.LitAPI):
         items = [item for item, _ in inputs if not isinstance(item, ValueError)]
         answers = iter(model.predict(self.loaded, items) if items else [])
         took = time.monotonic() - begun
-        return [(item if isinstance(item, ValueError) else next(answers), times | {"model": times["model"] + took},
-                 len(items)) for item, times in inputs]
+        on_device = {name: ms / 1e3 for name, ms in device_ms(self.loaded).items()}
+        return [(item if isinstance(item, ValueError) else next(answers),
+                 times | {"model": times["model"] + took} | on_device, len(items)) for item, times in inputs]
 
     def unbatch(self, output: list) -> list:
         """One output for each input."""
@@ -76,7 +78,7 @@ class Served(litserve.LitAPI):
         begun = time.monotonic()
         body = model.encode(answer)
         times["model"] += time.monotonic() - begun
-        timing = ", ".join(f"{name};dur={seconds * 1e3:.3f}" for name, seconds in times.items())
+        timing = server_timing({name: seconds * 1e3 for name, seconds in times.items()})
         return Response(body, media_type=model.ANSWER_TYPE,
                         headers={"Server-Timing": timing, "x-batch-size": str(size)})
 
@@ -87,7 +89,8 @@ def main() -> None:
     os.register_at_fork(after_in_child=apart)
     api = Served(max_batch_size=int(os.environ["KNOB_MAX_BATCH"]), loop=BatchedLoop(),
                  batch_timeout=float(os.environ["KNOB_MAX_WAIT_MS"]) / 1e3)
-    server = litserve.LitServer(api, accelerator=os.environ["DEVICE"], healthcheck_path="/healthz",
+    server = litserve.LitServer(api, accelerator="cuda" if os.environ["DEVICE"] == "gpu" else "cpu", devices=1,
+                                healthcheck_path="/healthz",
                                 workers_per_device=int(os.environ["KNOB_WORKERS"]),
                                 timeout=float(os.environ["KNOB_TIMEOUT_S"]),
                                 max_payload_size=BODY_LIMIT, disable_openapi_url=True, restart_workers=True)

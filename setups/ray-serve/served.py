@@ -13,6 +13,7 @@ from ray.serve._private import replica
 from ray.serve.schema import ApplicationStatus
 from replica.golden import golden_bodies
 from replica.replica import BODY_LIMIT
+from replica.timing import device_ms, server_timing
 
 app = FastAPI(openapi_url=None)
 
@@ -50,19 +51,21 @@ class Served:
         except ValueError as error:
             return JSONResponse({"error": str(error)}, status_code=400)
         decoded = time.monotonic()
-        answer, started, model_s, size = await self.answer(item)
-        queue_ms, model_ms = (started - decoded) * 1e3, (model_s + decoded - begun) * 1e3
+        answer, started, model_s, on_device, size = await self.answer(item)
+        timing = {"queue": (started - decoded) * 1e3, "model": (model_s + decoded - begun) * 1e3} | on_device
         return Response(answer, media_type=model.ANSWER_TYPE, headers={
-            "Server-Timing": f"queue;dur={queue_ms:.3f}, model;dur={model_ms:.3f}", "x-batch-size": str(size)})
+            "Server-Timing": server_timing(timing), "x-batch-size": str(size)})
 
     @serve.batch
     async def answer(self, items: list) -> list:
-        """For every item: the answer's body, when its batch began, seconds in the model, items in the batch."""
+        """For every item: the answer's body, when its batch began, seconds in the model, milliseconds on a device,
+        items in the batch."""
         started = time.monotonic()
         # On the event loop, as in Ray's own examples: in a thread it is slower, and gathers smaller batches.
         answers = [model.encode(answer) for answer in model.predict(self._model, items)]
         took = time.monotonic() - started
-        return [(answer, started, took, len(items)) for answer in answers]
+        on_device = device_ms(self._model)
+        return [(answer, started, took, on_device, len(items)) for answer in answers]
 
     @app.get("/healthz")
     async def healthz(self) -> Response:

@@ -16,7 +16,8 @@ APP = "tailrace"
 STOP_S = 8
 OBJECT_STORE_BYTES = 80 << 20
 LONGEST_TMP = 24  # Ray and HAProxy put sockets some 75 characters below it; the path of one must stay below 98
-HANDED_ON = ("WORKLOAD", "MODEL_DIR", "THREADS", "DEVICE", "PYTHONPATH", "OMP_NUM_THREADS", "ORT_DISABLE_TELEMETRY")
+HANDED_ON = ("WORKLOAD", "MODEL_DIR", "THREADS", "DEVICE", "KNOB_PRECISION", "PYTHONPATH", "OMP_NUM_THREADS",
+             "ORT_DISABLE_TELEMETRY")
 
 
 def main() -> None:
@@ -37,20 +38,22 @@ def serve_until_told(folder: str) -> None:
 
     workers, address = int(os.environ["KNOB_WORKERS"]), os.environ["KNOB_RAY_ADDRESS"]
     host, port = os.environ["HOST"], int(os.environ["PORT"])
+    on_gpu = os.environ["DEVICE"] == "gpu"
     if address:
         handed_on = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
         ray.init(address, runtime_env={"env_vars": handed_on}, log_to_driver=False)
         head = ray.get_runtime_context().gcs_address.rpartition(":")[0]
         forward(host, port, head, int(os.environ["KNOB_RAY_HTTP_PORT"]))
     else:
-        ray.init("local", num_cpus=workers, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES,
-                 _temp_dir=folder, _node_ip_address=host, log_to_driver=False, logging_level="WARNING")
+        ray.init("local", num_cpus=workers, num_gpus=int(on_gpu), include_dashboard=False,
+                 object_store_memory=OBJECT_STORE_BYTES, _temp_dir=folder, _node_ip_address=host, log_to_driver=False, logging_level="WARNING")
         serve.start(http_options=serve.HTTPOptions(host=host, port=port))
     told = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: told.set())  # Ray's own handler, set by init, would drop what is in flight
     replicas = Served.options(
         num_replicas=workers, max_ongoing_requests=int(os.environ["KNOB_ONGOING"]),
-        max_queued_requests=int(os.environ["KNOB_QUEUE"]), ray_actor_options={"num_cpus": 1},
+        max_queued_requests=int(os.environ["KNOB_QUEUE"]),
+        ray_actor_options={"num_cpus": 1, "num_gpus": 1 / workers if on_gpu else 0},
         graceful_shutdown_wait_loop_s=0.2, graceful_shutdown_timeout_s=STOP_S)
     serve.run(replicas.bind(int(os.environ["KNOB_MAX_BATCH"]), float(os.environ["KNOB_MAX_WAIT_MS"]) / 1e3), name=APP)
     told.wait()

@@ -8,6 +8,7 @@ from typing import Any
 import model
 
 from replica.golden import golden_bodies
+from replica.timing import device_ms, server_timing
 
 BODY_LIMIT = 8 * 1024 * 1024
 
@@ -19,13 +20,15 @@ class Replica:
     """
 
     def __init__(self) -> None:
-        self._model: Any = model.load(Path(os.environ["MODEL_DIR"]), int(os.environ.get("THREADS", "1")),
-                                      os.environ.get("DEVICE", "cpu"))
+        device = os.environ.get("DEVICE", "cpu")
+        self._model: Any = model.load(Path(os.environ["MODEL_DIR"]), int(os.environ.get("THREADS", "1")), device)
+        self._on_device = device != "cpu"
         self.answer(golden_bodies(Path(os.environ["WORKLOAD"]))[0])
 
-    def answer(self, body: bytes) -> tuple[bytes, float]:
-        """The answer's body and the milliseconds it took, decode to encode. ValueError: the body is bad."""
+    def answer(self, body: bytes) -> tuple[bytes, str]:
+        """The answer's body and its Server-Timing: `model` is decode to encode. ValueError: the body is bad."""
         start = time.perf_counter()
         item = model.decode(body)
         answer = model.encode(model.predict(self._model, [item])[0])
-        return answer, (time.perf_counter() - start) * 1e3
+        model_ms = (time.perf_counter() - start) * 1e3
+        return answer, server_timing({"model": model_ms} | (device_ms(self._model) if self._on_device else {}))

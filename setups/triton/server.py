@@ -24,7 +24,7 @@ default_model_filename: "entry.py"
 max_batch_size: {max_batch}
 input [{{ name: "body", data_type: TYPE_STRING, dims: [ 1 ] }}]
 output [{{ name: "answer", data_type: TYPE_STRING, dims: [ 1 ] }}]
-instance_group [{{ count: {instances}, kind: KIND_CPU }}]
+instance_group [{{ count: {instances}, {kind} }}]
 dynamic_batching {{ max_queue_delay_microseconds: {delay_us} }}
 """
 
@@ -76,6 +76,7 @@ def repository(folder: Path) -> Path:
     (version / "entry.py").write_text(f"import sys\nsys.path[:0] = {os.environ['PYTHONPATH'].split(':')}\n"
                                       "from served import TritonPythonModel as TritonPythonModel\n", "utf-8")
     (version.parent / "config.pbtxt").write_text(CONFIG.format(
+        kind="kind: KIND_GPU, gpus: [ 0 ]" if os.environ["DEVICE"] == "gpu" else "kind: KIND_CPU",
         max_batch=int(os.environ["KNOB_MAX_BATCH"]), instances=int(os.environ["KNOB_WORKERS"]),
         delay_us=round(float(os.environ["KNOB_MAX_DELAY_MS"]) * 1e3)), "utf-8")
     return folder / "models"
