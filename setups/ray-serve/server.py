@@ -45,8 +45,9 @@ def serve_until_told(folder: str) -> None:
         head = ray.get_runtime_context().gcs_address.rpartition(":")[0]
         forward(host, port, head, int(os.environ["KNOB_RAY_HTTP_PORT"]))
     else:
-        ray.init("local", num_cpus=workers, num_gpus=int(on_gpu), include_dashboard=False,
-                 object_store_memory=OBJECT_STORE_BYTES, _temp_dir=folder, _node_ip_address=host, log_to_driver=False, logging_level="WARNING")
+        ray.init("local", num_cpus=workers, num_gpus=int(on_gpu), object_store_memory=OBJECT_STORE_BYTES,
+                 include_dashboard=False, _temp_dir=folder, _node_ip_address=host, log_to_driver=False,
+                 logging_level="WARNING")
         serve.start(http_options=serve.HTTPOptions(host=host, port=port))
     told = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: told.set())  # Ray's own handler, set by init, would drop what is in flight
