@@ -1,7 +1,8 @@
 """The one process that owns a device and its model: it computes batches that workers prepared, and nothing else.
 
 `python -m batching.owner SLOT PARENT_PID`, started by the supervisor in the run's folder. One thread talks to workers
-and joins what they bring while another computes, so that the device waits for no Python but that of `compute`.
+and joins what they bring while two compute, so that one has the next batch copied and started while the other waits for
+its own: the device waits for no Python.
 """
 
 import json
@@ -31,9 +32,9 @@ from batching.halves import Arrays
 from batching.region import Region
 from batching.settings import Settings, from_environment
 
-AHEAD = 2               # batches: one computes, one lies ready; more would be formed too early to be large
-WARM_S = 30.0           # at most, before serving: a device may build a graph for each shape
-SWITCH_S = 5e-4         # the thread that computes gets Python's lock this soon
+AHEAD = 2               # batches: one runs, one lies ready on the device; more would be formed too early to be large
+WARM_S = 10.0           # at most, before serving: a device may build a graph for each shape
+SWITCH_S = 5e-4         # a thread that computes gets Python's lock this soon
 RATE = 0.1
 
 
@@ -80,13 +81,16 @@ def company(waiting: Sequence[Piece], limit: int) -> int:
 
 
 class Computer:
-    """The model on its device, in a thread of its own. Batches come by `work` and go by `done`; `bell` tells of it."""
+    """The model on its device, in threads of its own. Batches come by `work` and go by `done`; `bell` tells of it."""
 
     def __init__(self, settings: Settings, board: Board) -> None:
         self._settings = settings
         self._board = board
         self._model: Any = model.load(settings.model_dir, settings.threads, settings.device)
         self._expected_s: dict[int, float] = {}
+        self._lock = threading.Lock()
+        self._running: dict[int, float] = {}
+        self._busy_until_s = 0.0
         self.work: SimpleQueue[Batch] = SimpleQueue()
         self.done: SimpleQueue[Batch] = SimpleQueue()
         self.bell = os.eventfd(0, os.EFD_NONBLOCK)
@@ -113,27 +117,44 @@ class Computer:
             batch = self.work.get()
             for piece in batch.pieces:
                 piece.region.begun = True
-            batch.begun_s = time.monotonic()
-            expected_s = self._expected_s.get(batch.rows.bit_length(), 0.0)
-            self._board["expected_s"], self._board["busy_since_s"] = expected_s, batch.begun_s
+            expected_s = self._begin(batch)
             try:
                 batch.outputs = model.compute(self._model, batch.arrays)
             except Exception as error:      # the workers hear of it, and try their items one by one
                 batch.error = f"{type(error).__name__}: {error}"
-            batch.seconds = time.monotonic() - batch.begun_s
-            self._board["busy_since_s"] = 0.0
-            self._times(batch, expected_s)
+            self._end(batch, expected_s)
             self.done.put(batch)
             os.eventfd_write(self.bell, 1)
 
-    def _times(self, batch: Batch, expected_s: float) -> None:
-        """A model that does not tell its own times has computed all the while."""
+    def _begin(self, batch: Batch) -> float:
+        """Note that it runs; the seconds it should take."""
+        expected_s = self._expected_s.get(batch.rows.bit_length(), 0.0)
+        with self._lock:
+            batch.begun_s = time.monotonic()
+            self._running[id(batch)] = batch.begun_s
+            self._show(expected_s)
+        return expected_s
+
+    def _end(self, batch: Batch, expected_s: float) -> None:
+        """Note what it took. A model that does not tell its own times has computed all the while."""
         told = device_ms(self._model)
-        batch.copy_ms = told.get("copy", 0.0)
-        batch.kernel_ms = told.get("kernel", batch.seconds * 1e3)
-        if not batch.error:
-            self._expected_s[batch.rows.bit_length()] = expected_s + RATE * (batch.seconds - expected_s)
-            self._board.count_batch(batch.rows, batch.seconds)
+        with self._lock:
+            now_s = time.monotonic()
+            del self._running[id(batch)]
+            # Two that run at once keep the device busy once.
+            busy_s = now_s - max(batch.begun_s, self._busy_until_s)
+            self._busy_until_s = now_s
+            batch.seconds = now_s - batch.begun_s
+            batch.copy_ms = told.get("copy", 0.0)
+            batch.kernel_ms = told.get("kernel", busy_s * 1e3)
+            if not batch.error:
+                self._expected_s[batch.rows.bit_length()] = expected_s + RATE * (batch.seconds - expected_s)
+                self._board.count_batch(batch.rows, busy_s)
+            self._show(expected_s)
+
+    def _show(self, expected_s: float) -> None:
+        self._board["expected_s"] = expected_s
+        self._board["busy_since_s"] = min(self._running.values(), default=0.0)
 
 
 class Owner:
@@ -145,6 +166,7 @@ class Owner:
         self._listening = listening
         self._waiting: deque[Piece] = deque()
         self._ahead = 0
+        self._most = AHEAD
         self._selector = selectors.DefaultSelector()
         self._selector.register(listening, selectors.EVENT_READ, None)
         self._selector.register(computer.bell, selectors.EVENT_READ, None)
@@ -159,8 +181,10 @@ class Owner:
                     self._answer()
                 else:
                     self._hear(key.fileobj, key.data)
-            while self._waiting and self._ahead < AHEAD:
+            while self._waiting and self._ahead < (1 if self._waiting[0].alone else self._most):
                 count = company(self._waiting, self._limit)
+                # Nothing runs beside what may have killed an owner.
+                self._most = 1 if self._waiting[0].alone else AHEAD
                 self._hand_over([self._waiting.popleft() for _ in range(count)])
 
     def _welcome(self) -> None:
@@ -193,6 +217,7 @@ class Owner:
         while not self._computer.done.empty():
             batch = self._computer.done.get()
             self._ahead -= 1
+            self._most = AHEAD
             if batch.error and len(batch.pieces) > 1:      # it may be the fault of one
                 for piece in batch.pieces:
                     self._hand_over([piece])
@@ -233,7 +258,8 @@ def main() -> None:
     listening.bind(address(slot))
     listening.listen(settings.workers + 1)
     sys.setswitchinterval(SWITCH_S)
-    threading.Thread(target=computer.run, daemon=True).start()
+    for _ in range(AHEAD):
+        threading.Thread(target=computer.run, daemon=True).start()
     board["ready"] = 1
     Owner(computer, settings.device_batch, listening).serve()
 

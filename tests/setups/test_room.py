@@ -41,7 +41,7 @@ def test_without_a_driver_workers_are_as_many_as_asked(monkeypatch: pytest.Monke
 def test_a_driver_is_asked_for_the_gpu_that_is_meant(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
                                                      capfd: pytest.CaptureFixture[str]) -> None:
     program = tmp_path / "nvidia-smi"
-    program.write_text('#!/bin/sh\n[ "$4 $5" = "--id 1" ] && echo 5000\n', "utf-8")
+    program.write_text('#!/bin/sh\n[ "$3 $4" = "--id 1" ] && echo 5000\n', "utf-8")
     program.chmod(0o755)
     for name, value in {"KNOB_WORKERS": "12", "KNOB_REPLICA_GB": "2", "DEVICE": "gpu", "CUDA_VISIBLE_DEVICES": "1",
                         "PATH": f"{tmp_path}:/bin"}.items():

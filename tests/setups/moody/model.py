@@ -8,6 +8,7 @@ keeps a CPU that long in prepare, and again in finish.
 import json
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ CONTENT_TYPE = "application/json"
 ANSWER_TYPE = "application/json"
 
 Item = dict[str, Any]
+_DEVICE = threading.Lock()      # it computes one batch at a time
 
 
 def load(directory: Path, threads: int, device: str = "cpu") -> int:
@@ -68,8 +70,10 @@ def compute(model: int, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What predict does, in the process of the device's owner."""
     diaries = [bytes(row).rstrip(b"\0").decode() for row in arrays["die"]]
     columns = zip(arrays["ms"], arrays["hang"], arrays["fail"], arrays["deaths"], diaries, strict=True)
-    predict(model, [{"x": 0, "ms": ms, "hang": hang, "fail": fail} | ({"die": diary, "deaths": deaths} if diary else {})
-                    for ms, hang, fail, deaths, diary in columns])
+    with _DEVICE:
+        predict(model, [
+            {"x": 0, "ms": ms, "hang": hang, "fail": fail} | ({"die": diary, "deaths": deaths} if diary else {})
+            for ms, hang, fail, deaths, diary in columns])
     return {"y": arrays["x"] ** model, "host_ms": arrays["host_ms"]}
 
 
