@@ -64,7 +64,8 @@ def own_noise(run: Seen) -> float:
 def held_out(runs: list[StoredRun]) -> list[Held]:
     """Every load of one setup on one workload that was not saturated, predicted from the others."""
     first = runs[0]
-    hint = structure_of(first.meta.knobs, first.meta.setup_facts, len(first.meta.server_cpus))
+    hint = structure_of(first.meta.knobs, first.meta.setup_facts, len(first.meta.server_cpus),
+                        first.meta.device)
     clients = clients_of(scenario_of(first))
     views = [seen(run) for run in runs]
     found = []

@@ -62,9 +62,9 @@ def capacity(asked: Asked, results: Path, as_json: bool) -> int:
     first = first_attempt(catalog, bench, asked, slo)
     promises = tuple(parse_promise(metric, bound) for metric, bound in slo.items())
     limit_ms = min((each.limit / 1e6 for each in promises if each.metric == "latency"), default=1e3)
-    hint = structure_of(first.knobs, first.setup.model_dump(mode="json"), len(bench.cores.server))
+    hint = structure_of(first.knobs, first.setup.model_dump(mode="json"), len(bench.cores.server), first.device)
     console = screen(stderr=as_json)
-    settings = Settings(seed=asked.seed, longest_s=asked.longest_s, most_rate=PER_LOAD_CPU * len(bench.cores.load))
+    settings = settings_on(first.device, asked, PER_LOAD_CPU * len(bench.cores.load))
     title = f"capacity of {arm(asked.setup, asked.device)} on {asked.workload}"
     with LiveView(console, settings.probes, title) as view, racing(bench, view) as run:
         found = search(lambda probe: believed(run(probing(first, probe), None), limit_ms), promises, hint,
@@ -85,6 +85,13 @@ def capacity(asked: Asked, results: Path, as_json: bool) -> int:
     if math.isfinite(found.rate.value):
         return Exit.OK
     return Exit.INVALID if found.binding == "generator" else Exit.INCONCLUSIVE
+
+
+def settings_on(device: str, asked: Asked, most_rate: float) -> Settings:
+    """How to search there. On a GPU a batch of hundreds may take hardly longer than one item alone, so the first burst
+    aims far higher; and at such rates a probe of so many requests would be over before queues have settled."""
+    settings = Settings(seed=asked.seed, longest_s=asked.longest_s, most_rate=most_rate)
+    return replace(settings, batch_gain=16.0, least_s=4.0, requests=1_000_000) if device == "gpu" else settings
 
 
 def first_attempt(catalog: Catalog, bench: Bench, asked: Asked, slo: dict[str, str]) -> Attempt:

@@ -19,10 +19,11 @@ from harness.decide.demand import Curve, find_demand
 from harness.decide.twin import Clients, Twin
 from harness.decide.twin_fit import Seen
 from harness.decide.twin_predict import Fitted, Prediction, learned, predicted
-from harness.decide.twin_read import clients_of, scenario_of, seen, structure_of
-from harness.decide.twin_whatif import KNOBS, Change, changed, parse_change
+from harness.decide.twin_read import OWNERS, clients_of, scenario_of, seen, structure_of
+from harness.decide.twin_whatif import KNOBS, OWNED, Change, changed, parse_change
 from harness.errors import Exit, TailraceError, UsageError
 from harness.record.read import StoredRun, find_runs
+from harness.record.schema import RunMeta
 from harness.report.write import plain as json_plain
 from harness.run.bench import this_bench
 from harness.run.race import racing
@@ -66,8 +67,10 @@ def predict(asked: Asked, results: Path, as_json: bool) -> int:
     found = known(results, catalog, asked)
     fit = fit_of(found, asked.clients)
     rate = base_rate(catalog, asked, found, changes)
-    lines = answers(fit, rate, changes, asked.what_if, promises, len(found.newest.meta.server_cpus))
-    measured = verified(catalog, asked, results, slo, changes, lines[-1]) if asked.verify else None
+    meta = found.newest.meta
+    # More workers share the cores of a machine, but not its one GPU: more of those are more machines.
+    lines = answers(fit, rate, changes, asked.what_if, promises, len(meta.server_cpus) if meta.device == "cpu" else 1)
+    measured = verified(catalog, asked, results, slo, changes, lines[-1], meta) if asked.verify else None
     if as_json:
         dump(json_plain({"fitted": {"runs": fit.run_ids, "range": asdict(fit.range), "held_out_error": fit.error,
                          "worst": fit.worst}, "predictions": [{**line, "prediction": asdict(line["prediction"])}
@@ -101,7 +104,7 @@ def known(results: Path, catalog: Catalog, asked: Asked) -> Known:
 def fit_of(found: Known, clients: Clients) -> Fitted:
     """The twin of the runs, under clients as asked where they differ from the recorded ones."""
     meta = found.newest.meta
-    hint = structure_of(meta.knobs, meta.setup_facts, len(meta.server_cpus))
+    hint = structure_of(meta.knobs, meta.setup_facts, len(meta.server_cpus), meta.device)
     runs: list[Seen] = [seen(run) for run in found.runs]
     try:
         fit = learned(runs, hint, clients_of(scenario_of(found.newest)))
@@ -148,14 +151,16 @@ def answers(fit: Fitted, rate: float, changes: Sequence[Change], phrases: Sequen
 
 
 def verified(catalog: Catalog, asked: Asked, results: Path, slo: dict[str, str], changes: Sequence[Change],
-             last: dict[str, Any]) -> dict[str, Any]:
-    """What a real run of the last prediction measures. Raises UsageError for what one machine cannot show."""
+             last: dict[str, Any], like: RunMeta) -> dict[str, Any]:
+    """What a real run of the last prediction measures, on the device of the run that is `like` it. Raises UsageError
+    for what one machine cannot show."""
     bench = this_bench(catalog, results)
     if last["assumed"]:
         raise UsageError("--verify: one machine cannot show a fleet", "leave the machines out, or leave --verify out")
-    knobs = {KNOBS[change.subject]: change.to if change.subject == "wait_ms" else int(change.to)
-             for change in changes if change.subject in KNOBS}
-    request = probes.Asked(asked.setup, asked.workload, [], None, {**knobs}, 11, VERIFY_S, None)
+    names = OWNED if like.device == "gpu" and OWNERS in like.knobs else KNOBS
+    knobs = {names[change.subject]: change.to if change.subject == "wait_ms" else int(change.to)
+             for change in changes if change.subject in names}
+    request = probes.Asked(asked.setup, asked.workload, [], None, {**knobs}, 11, VERIFY_S, None, like.device)
     first = probes.first_attempt(catalog, bench, request, slo)
     prediction: Prediction = last["prediction"]
     attempt = probes.probing(first, Probe("load", prediction.rate, VERIFY_S, 11))

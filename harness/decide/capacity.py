@@ -64,7 +64,8 @@ class Sent:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a search goes. `start_rate` must be light for the setup; `most_rate` is what the generator may be asked."""
+    """How a search goes. `start_rate` must be light for the setup; `most_rate` is what the generator may be asked. The
+    first burst assumes that batches carry `batch_gain` times as much; a probe lasts `least_s` at least."""
 
     probes: int = 6
     requests: int = 49_000
@@ -73,6 +74,8 @@ class Settings:
     light: int = 200
     burst: int = 3_500
     longest_s: float = 120.0
+    least_s: float = 1.0
+    batch_gain: float = 2.0
     seed: int = 1
     plan: tuple[tuple[float, int], ...] = ((0.84, 12_000), (0.985, 13_000), (1.06, 6_000), (0.98, 12_000))
     shade: float = 0.008
@@ -114,7 +117,7 @@ class _Search:
         """Sends one more probe; its requests fit the budget and its length `longest_s`."""
         settings = self.settings
         left = settings.requests - sum(len(each.result.seen.due_s) for each in self.sent)
-        duration_s = min(max(min(requests, 0.97 * left - WARMUP_S * rate) / rate, 1.0), settings.longest_s)
+        duration_s = min(max(min(requests, 0.97 * left - WARMUP_S * rate) / rate, settings.least_s), settings.longest_s)
         probe = Probe(kind, rate, duration_s, settings.seed + len(self.sent))
         result = self.probe(probe)
         self.sent.append(Sent(probe, result, verdict_of(result.seen, self.promises) if not result.refused
@@ -186,8 +189,8 @@ def _calibrate(under: _Search) -> str:
     if under.blamed() or not len(answered):
         return light.result.refused or "no request of the lightest load was answered"
     workers = under.hint.workers * under.hint.replicas
-    rate = max(2.5 * workers * (2.0 if under.hint.max_batch > 1 else 1.0) / float(np.median(answered)),
-               2 * under.settings.start_rate)
+    gain = under.settings.batch_gain if under.hint.max_batch > 1 else 1.0
+    rate = max(2.5 * workers * gain / float(np.median(answered)), 2 * under.settings.start_rate)
     for _ in range(2):
         rate = min(rate, under.settings.most_rate)
         burst = under.send("burst", rate, min(under.settings.burst, 3.0 * rate))

@@ -188,14 +188,24 @@ def _curve(size: NDArray[np.int64], seconds: Floats, largest: int) -> Floats:
     means = np.array([float(seconds[size == n].mean()) for n in sizes])
     if len(sizes) == 1:
         return means[0] * np.arange(largest + 1) / sizes[0] if largest > 1 else np.full(2, means[0])
-    # Each size weighs by how well its mean is known, and none by more than a well-known one.
-    weights = np.sqrt(np.minimum(counts, ENOUGH)) / means
-    b, a = np.polyfit(sizes, means, 1, w=weights)
-    a, b = (float(a), float(b)) if a > 0 and b > 0 else (0.0, float(np.average(means / sizes, weights=weights)))
+    a, b = line(sizes, means, counts)
     curve = a + b * np.arange(largest + 1, dtype=np.float64)
     trust = counts / (counts + ENOUGH)
     curve[sizes] = trust * means + (1 - trust) * curve[sizes]
     return np.asarray(np.maximum.accumulate(curve))
+
+
+def line(sizes: NDArray[np.int64], means: Floats, counts: NDArray[np.int64]) -> tuple[float, float]:
+    """(a, b) of a + b·n through the means of at least two sizes, neither negative: a flat law where more would take
+    less, as noise makes it on a GPU far from full; a law through zero where none would take less than nothing.
+
+    Each size weighs by how well its mean is known, and none by more than a well-known one.
+    """
+    weights = np.sqrt(np.minimum(counts, ENOUGH)) / means
+    b, a = np.polyfit(sizes, means, 1, w=weights)
+    if b <= 0:
+        return float(np.average(means, weights=weights)), 0.0
+    return (float(a), float(b)) if a > 0 else (0.0, float(np.average(means / sizes, weights=weights)))
 
 
 def _gap_s(runs: Sequence[Seen], curve: Floats, stretch: Floats, workers: int) -> float:

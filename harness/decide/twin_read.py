@@ -11,14 +11,18 @@ from harness.catalog.toml import validate
 from harness.decide.twin import ENDLESS, Clients, Structure
 from harness.decide.twin_fit import Seen
 from harness.record.read import StoredRun
+from harness.record.requests import Array, Rows
 from harness.record.schema import ABSENT
 
-NEEDED = ("stage", "due_ns", "done_ns", "status", "error", "batch", "queue_us", "wait_us", "model_us")
+NEEDED = ("stage", "due_ns", "done_ns", "status", "error", "batch", "queue_us", "wait_us", "model_us", "copy_us",
+          "kernel_us")
 US = 1e6
+OWNERS = "owners"
 
 
 def seen(run: StoredRun) -> Seen:
-    """The run's requests; of one that was stopped early, those that were sent and waited for.
+    """The run's requests; of one that was stopped early, those that were sent and waited for. Where a process of its
+    own owns the device, a batch takes as long as that computes: preparing and finishing go on beside it.
 
     Raises TailraceError when it has no rows or its scenario cannot be read.
     """
@@ -31,15 +35,25 @@ def seen(run: StoredRun) -> Seen:
     rows = {name: column[order] for name, column in rows.items()}
     good = (rows["error"] == "") & (rows["status"] >= 200) & (rows["status"] < 300) & (rows["done_ns"] != ABSENT)
     due_s = rows["due_ns"] / 1e9
-    told = good & (rows["model_us"] >= 0)
-    inside = np.maximum(rows["queue_us"], 0) + np.maximum(rows["wait_us"], 0) + rows["model_us"]
+    model_us = served_us(rows, run.meta.knobs, run.meta.device)
+    told = good & (model_us >= 0)
+    inside = np.maximum(rows["queue_us"], 0) + np.maximum(rows["wait_us"], 0) + model_us
     counted = rows["stage"] >= 0
     span_s = min(scenario_of(run).duration_s, until_ns / 1e9)
     return Seen(
         run.meta.run_id, float(counted.sum()) / span_s, due_s,
         np.where(good, np.maximum(rows["done_ns"] / 1e9 - due_s, 0.0), np.inf), np.asarray(counted),
-        rows["batch"].astype(np.int64), np.where(told, rows["model_us"] / US, np.nan),
+        rows["batch"].astype(np.int64), np.where(told, model_us / US, np.nan),
         np.where(told, inside / US, np.nan))
+
+
+def served_us(rows: Rows, knobs: Mapping[str, Any], device: str) -> Array:
+    """Microseconds that a request's batch kept its server busy, -1 where that is not told: on a GPU with owners its
+    copying and computing, else all of the model's time."""
+    on_device = device == "gpu" and OWNERS in knobs and bool(np.any(rows["kernel_us"] >= 0))
+    if not on_device:
+        return rows["model_us"]
+    return np.where(rows["kernel_us"] >= 0, np.maximum(rows["copy_us"], 0) + rows["kernel_us"], -1)
 
 
 def scenario_of(run: StoredRun) -> Scenario:
@@ -47,8 +61,9 @@ def scenario_of(run: StoredRun) -> Scenario:
     return validate(Scenario, dict(run.meta.scenario_resolved), f"run {run.meta.run_id}: scenario_resolved")
 
 
-def structure_of(knobs: Mapping[str, Any], facts: Mapping[str, Any], cpus: int) -> Structure:
-    """The structure that knobs named as setups here name them say: workers, max_batch, max_wait_ms, queue.
+def structure_of(knobs: Mapping[str, Any], facts: Mapping[str, Any], cpus: int, device: str = "cpu") -> Structure:
+    """The structure that knobs named as setups here name them say: workers, max_batch, max_wait_ms, queue; on a GPU
+    owners and device_batch in place of the first two, where the setup has them.
 
     Setups with a batcher have one queue; of others the fit finds out who spreads the load. One that batches as pays
     does not hold requests back for company, whatever the longest wait it is allowed.
@@ -57,13 +72,14 @@ def structure_of(knobs: Mapping[str, Any], facts: Mapping[str, Any], cpus: int) 
         value = knobs.get(name, empty)
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else empty
 
+    workers, most = (OWNERS, "device_batch") if device == "gpu" and OWNERS in knobs else ("workers", "max_batch")
     mlops = facts.get("mlops") or {}
-    batched = number("max_batch", 1) > 1
+    batched = number(most, 1) > 1
     adaptive = str(mlops.get("batching", "")).startswith("adaptive")
     limit = int(number("queue", math.inf)) if math.isfinite(number("queue", math.inf)) else ENDLESS
     return Structure(
-        workers=max(1, int(number("workers", cpus))), balancer="shared" if batched else "connections",
-        max_batch=max(1, int(number("max_batch", 1))),
+        workers=max(1, int(number(workers, cpus))), balancer="shared" if batched else "connections",
+        max_batch=max(1, int(number(most, 1))),
         wait_s=0.0 if adaptive else number("max_wait_ms", 0.0) / 1e3 if batched else 0.0,
         limit=limit, drops_late=mlops.get("deadlines") is True)
 

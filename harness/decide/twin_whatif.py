@@ -23,6 +23,7 @@ WORDS: dict[str, Subject] = {
     "requests/s": "rate", "requests a second": "rate"}
 TIMES = {"half": 0.5, "twice": 2.0, "double": 2.0, "thrice": 3.0, "triple": 3.0}
 KNOBS: dict[str, str] = {"wait_ms": "max_wait_ms", "max_batch": "max_batch", "workers": "workers", "queue": "queue"}
+OWNED: dict[str, str] = {**KNOBS, "max_batch": "device_batch", "workers": "owners"}     # where one process has the GPU
 HINT = "write for example 'batch wait 5 to 1 ms', '3 to 12 workers', '1 to 40 machines' or 'twice the demand'"
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
