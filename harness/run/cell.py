@@ -41,7 +41,7 @@ from harness.run.sockets import free_port
 from harness.run.specs import Spec, at_port, expected_requests, load_specs
 from harness.run.upkeep import processes
 from harness.run.warden import descendants
-from harness.run.wire import judged
+from harness.run.wire import Wire, judged
 
 JUDGED_RIGHT, JUDGED_WRONG = 1, 2
 _ENDING_S = 30.0
@@ -173,8 +173,8 @@ def _serve_under_load(run: Run, specs: list[Spec], scratch: Path) -> None:
                 _load(run, server, generators, scratch, live, on_gpu)
             run.outcome.metrics = _scrape(port, int(command.env["METRICS_PORT"]))
             if run.outcome.status == "ok" and "stopped" not in facts:
-                facts["repeats"] = repeats(port, attempt.setup.predict, run.agent, attempt.seed,
-                                           attempt.scenario.profile, scratch)
+                facts["repeats"] = repeats(Wire(attempt.setup, port, run.agent.content_type()), run.agent,
+                                           attempt.seed, attempt.scenario.profile, scratch)
         finally:
             _note_end(run, server.stop())
 
