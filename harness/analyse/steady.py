@@ -131,8 +131,8 @@ def growth(latency_ms: NDArray[np.floating]) -> Trend | None:
     later, earlier = np.triu_indices(n, 1)[::-1]
     agreeing = float(np.sum(medians[later] > medians[earlier])) - float(np.sum(medians[later] < medians[earlier]))
     likelihood = float(special.ndtr(-agreeing / math.sqrt(n * (n - 1) * (2 * n + 5) / 18)))
-    fifth = n // 5
-    return Trend(float(np.median(medians[-fifth:]) / max(np.median(medians[:fifth]), 1e-3)), likelihood)
+    first, last = float(np.median(medians[:n // 5])), float(np.median(medians[-(n // 5):]))
+    return Trend(last / max(first, 1e-3) if math.isfinite(first) else 1.0, likelihood)  # inf: it failed all along
 
 
 def stretch_medians(latency_ms: NDArray[np.floating]) -> Floats:

@@ -91,6 +91,12 @@ def test_a_queue_beyond_capacity_grows_and_one_below_does_not(sojourn: Sojourn) 
     assert under.p_value > 1e-3 or under.ratio < 2
 
 
+def test_what_failed_all_along_does_not_grow() -> None:
+    failed = growth(np.full(2000, np.inf))
+    assert failed is not None
+    assert failed.ratio == 1
+
+
 def stream(pauses_s: list[float], length_s: float) -> tuple[NDArray[Any], NDArray[Any]]:
     """500 requests a second of 2 ms for 4 s; what is in a pause is answered at its end, one every 0.1 ms."""
     sent = np.arange(2000) / 500
