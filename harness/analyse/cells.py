@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.analyse.figures import RunFigures, good_ms
+from harness.analyse.gpu_figures import use_of
 from harness.analyse.intervals import effective, quantile_interval
 from harness.analyse.model import Cell, Interval, RunSummary
 from harness.analyse.quantiles import mean_interval, order_statistic_interval, quantile
@@ -43,7 +44,9 @@ def cell(runs: Sequence[RunFigures], failed: Sequence[RunMeta]) -> Cell:
         cost=None, good_ms=limit if math.isfinite(limit) else math.nan,
         pss_mb=max((run.pss_mb for run in used if math.isfinite(run.pss_mb)), default=math.nan), knobs=dict(meta.knobs),
         server_cpus=len(meta.server_cpus), machine_id=meta.machine_id,
-        device=meta.device, hashes={noun: meta.hashes.get(noun, "") for noun in ("workload", "scenario")},
+        device=meta.device,
+        gpu=use_of([(run.gpu, run.throughput, run.goodput) for run in used if run.gpu is not None]),
+        hashes={noun: meta.hashes.get(noun, "") for noun in ("workload", "scenario")},
     )
 
 

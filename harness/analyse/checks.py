@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from harness.analyse import (
     arrival_checks,
+    gpu_checks,
     load_checks,
     machine_checks,
     record_checks,
@@ -57,6 +58,16 @@ CHECKS: tuple[Callable[[RunView], Check], ...] = (
 )
 
 
+ON_A_GPU: tuple[Callable[[RunView], Check], ...] = (
+    gpu_checks.gpu_throttled,
+    gpu_checks.gpu_shared,
+    gpu_checks.gpu_seen,
+)
+
+
 def checks_of(view: RunView) -> tuple[Check, ...]:
-    """What every check of the table says about the run; a run without counted rows is only asked whether it ended."""
-    return tuple(check(view) for check in (CHECKS if len(view.rows) else WITHOUT_ROWS))
+    """What every check of the table says about the run; a run without counted rows is only asked whether it ended, and
+    only one on a GPU about that."""
+    if not len(view.rows):
+        return tuple(check(view) for check in WITHOUT_ROWS)
+    return tuple(check(view) for check in (CHECKS if view.meta.device == "cpu" else (*CHECKS, *ON_A_GPU)))

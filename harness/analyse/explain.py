@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analyse.explain_causes import CAUSES, Evidence, causes_ms, usual_ms
-from harness.analyse.explain_parts import COLUMNS, PARTS, Columns, Flights, flights, parts_ms, whole
+from harness.analyse.explain_parts import COLUMNS, Columns, Flights, flights, parts_ms, run_ms, whole
 from harness.analyse.explain_pauses import Pauses, pauses
 from harness.analyse.explain_queue import backlog, plan_of
 from harness.analyse.explain_usual import model_times
@@ -95,17 +95,18 @@ def explained(seen_run: RunView, columns: Columns, payload_bytes: NDArray[Any],
         float(np.median(latency[seen.good])), float(latency[slow[-1]]), float(latency[slow[0]]),
         {CAUSES[index]: float(shares[index]) for index in order},
         {CAUSES[index]: int(np.count_nonzero(best == index)) for index in order if np.any(best == index)},
-        usual_ms(known), {name: float(np.mean(known.parts[name][slow])) for name in PARTS},
+        usual_ms(known), {name: float(np.mean(known.parts[name][slow])) for name in known.parts},
         whole(seen, known.parts), _told_pauses(known.pauses), _cannot(seen_run, seen),
         _examples(known, slow, table, latency))
 
 
 def _evidence(seen_run: RunView, seen: Flights, probes: Mapping[str, NDArray[Any]]) -> Evidence:
     parts = parts_ms(seen)
-    times = model_times(seen, parts["model"])
+    model_ms = run_ms(parts)
+    times = model_times(seen, model_ms)
     expected = times.expected if "model" in seen.tells else \
         np.full(len(seen), float(np.median(((seen.end_ns - seen.written_ns) / 1e6)[seen.good])))
-    found = pauses(seen, seen_run.generators, probes, model_ms=parts["model"], expected_ms=expected)
+    found = pauses(seen, seen_run.generators, probes, model_ms=model_ms, expected_ms=expected)
     crowded = np.zeros(len(seen), dtype=np.bool_)
     if np.any(seen_run.crowded):
         due = np.unique(seen_run.rows.due_ns[seen_run.crowded])
@@ -136,7 +137,7 @@ def _examples(known: Evidence, slow: NDArray[np.intp], table: NDArray[np.float64
     seen = known.seen
     return tuple(Example(int(seen.seq[slow[row]]), float(seen.due_ns[slow[row]] / 1e9), float(latency[slow[row]]),
                          CAUSES[best[row]], float(table[row].max()),
-                         {name: float(known.parts[name][slow[row]]) for name in PARTS}) for row in chosen)
+                         {name: float(known.parts[name][slow[row]]) for name in known.parts}) for row in chosen)
 
 
 def _cannot(seen_run: RunView, seen: Flights) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.analyse.explain_parts import PARTS, SERVER_PARTS, Flags, Flights, Floats
+from harness.analyse.explain_parts import RUN_PARTS, SERVER_PARTS, Flags, Flights, Floats, run_ms
 from harness.analyse.explain_pauses import Pauses
 from harness.analyse.explain_queue import Backlog, ahead_of
 from harness.analyse.explain_usual import ModelTimes, line, parallelism
@@ -42,7 +42,8 @@ def causes_ms(known: Evidence, slow: NDArray[np.intp], met: Backlog) -> dict[str
     queued = excess.pop("queue") + _charge_respond(known, slow, met, excess.pop("respond"), spent)
     queued += np.where(known.crowded[slow], excess["lag"], 0.0)
     spent["generator"] += np.where(known.crowded[slow], 0.0, excess.pop("lag"))
-    _charge_model(known, slow, excess.pop("model"), spent)
+    run = [excess.pop(name) for name in RUN_PARTS if name in excess]
+    _charge_model(known, slow, np.asarray(sum(run)), spent)
     _charge_queue(known, slow, met, queued, paused, spent)
     return spent
 
@@ -70,12 +71,13 @@ def _charge_pauses(known: Evidence, slow: NDArray[np.intp], met: Backlog, excess
     start = np.minimum(met.since_ns, seen.written_ns[slow])
     stood = {"host_pause": pauses.host_wide, "server_pause": pauses.server, "collection": pauses.collector}
     within = {cause: stretch.within(start, seen.end_ns[slow]) for cause, stretch in stood.items()}
-    inside = sum((excess[name] for name in SERVER_PARTS), np.zeros(len(slow)))
+    told = [name for name in SERVER_PARTS if name in excess]
+    inside = sum((excess[name] for name in told), np.zeros(len(slow)))
     total = sum(within.values(), np.zeros(len(slow)))
     charged = np.minimum(inside, total)
     for cause, each in within.items():
         spent[cause] += charged * each / np.maximum(total, 1e-9)
-    for name in SERVER_PARTS:
+    for name in told:
         excess[name] = excess[name] * (1 - charged / np.maximum(inside, 1e-9))
     return np.asarray(charged)
 
@@ -135,7 +137,7 @@ def _charge_queue(known: Evidence, slow: NDArray[np.intp], met: Backlog, queued:
     """Waiting behind others: first the work of those served since the backlog began that is beyond the usual (long
     inputs, slow model runs), then their number: more came than planned, or the server was as busy as it can be."""
     seen, times = known.seen, known.times
-    model_ms = known.parts["model"]
+    model_ms = run_ms(known.parts)
     runs = 1.0 / np.maximum(seen.batch, 1)
     workers = parallelism(seen, model_ms)
     start, end = met.since_ns, seen.end_ns[slow]
@@ -169,4 +171,4 @@ def _net(seen: Flights, work_ms: Floats, slow: NDArray[np.intp], span: tuple[NDA
 
 def usual_ms(known: Evidence) -> dict[str, float]:
     """The median of each part over the good answers."""
-    return {name: float(np.median(known.parts[name][known.seen.good])) for name in PARTS}
+    return {name: float(np.median(known.parts[name][known.seen.good])) for name in known.parts}

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from harness.analyse import gpu_figures
 from harness.analyse.checks import checks_of
 from harness.analyse.frames import NS_PER_MS, Latencies, Rows, RunView
 from harness.analyse.model import Check
@@ -45,6 +47,7 @@ class RunFigures:
     stopped: str = ""
     schedule: str = ""
     pss_mb: float = math.nan
+    gpu: gpu_figures.Seen | None = None
 
     @property
     def valid(self) -> bool:
@@ -77,6 +80,7 @@ def figures(view: RunView, probes: Probes) -> RunFigures:
         batches={size: int(n) for size, n in enumerate(counts) if n},
         cpu_cores=used_cores(probes, view.window_s), rss_mb=peak_rss_mb(probes),
         stopped=view.stopped, schedule=schedule_of(view), pss_mb=peak_pss_mb(probes),
+        gpu=gpu_figures.seen(probes, warm_s, view.window_s),
     )
 
 
@@ -102,7 +106,8 @@ def good_ms(promises: tuple[Promise, ...]) -> float:
 
 
 def time_spent(rows: Rows) -> tuple[dict[str, float], int]:
-    """Sums in ms over answered requests of lag, queue, wait, model and the rest, and how many they are.
+    """Sums in ms over answered requests of lag, queue, wait, model and the rest, and how many they are; where a GPU's
+    copy and kernel are told, they are taken out of model.
 
     Over the answers whose setup tells, where it does; else only lag and rest are known.
     """
@@ -113,6 +118,23 @@ def time_spent(rows: Rows) -> tuple[dict[str, float], int]:
     total = float(np.sum(rows.done_ns[chosen] - rows.due_ns[chosen])) / NS_PER_MS
     parts = {"lag": lag}
     if np.any(told):
-        parts |= {name: float(np.sum(np.maximum(column[chosen], 0), dtype=np.float64)) / 1e3
+        parts |= {name: _sum_ms(column[chosen])
                   for name, column in (("queue", rows.queue_us), ("wait", rows.wait_us), ("model", rows.model_us))}
+        parts |= _on_gpu(rows, chosen, parts["model"])
     return parts | {"rest": total - sum(parts.values())}, int(np.count_nonzero(chosen))
+
+
+def _on_gpu(rows: Rows, chosen: NDArray[np.bool_], model_ms: float) -> dict[str, float]:
+    """copy, kernel, and what is then left of the model's sum; nothing where no answer tells of a GPU. Copies that ran
+    beside kernels count once: together they are no longer than the model's run."""
+    told = {"copy": rows.copy_us[chosen], "kernel": rows.kernel_us[chosen]}
+    if not any(np.any(column >= 0) for column in told.values()):
+        return {}
+    spent = {name: _sum_ms(column) for name, column in told.items()}
+    within = min(1.0, model_ms / max(sum(spent.values()), 1e-9))
+    gpu = {name: value * within for name, value in spent.items()}
+    return {**gpu, "model": model_ms - sum(gpu.values())}
+
+
+def _sum_ms(column_us: NDArray[np.int32]) -> float:
+    return float(np.sum(np.maximum(column_us, 0), dtype=np.float64)) / 1e3

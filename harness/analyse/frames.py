@@ -16,7 +16,7 @@ from harness.catalog.scenario import Scenario, Stage
 from harness.catalog.toml import validate
 from harness.record import layout
 from harness.record.read import StoredRun
-from harness.record.schema import ABSENT, RunMeta
+from harness.record.schema import ABSENT, BLANK, GPU_COLUMNS, RunMeta
 from harness.record.verify import changed_files
 
 Flags = NDArray[np.bool_]
@@ -24,12 +24,12 @@ Latencies = NDArray[np.float32]
 Columns = Mapping[str, NDArray[Any]]
 
 NEEDED = ("seq", "stage", "due_ns", "sent_ns", "done_ns", "status", "error", "bytes", "batch", "queue_us", "wait_us",
-          "model_us", "cold", "judged")
+          "model_us", *GPU_COLUMNS, "cold", "judged")
 NS_PER_MS = 1e6
 MOST_IN_FLIGHT = 4000  # connections a generator process opens at most (harness/load/engine.py)
 CROWDED = 0.95
 _PER_REQUEST = ("stage", "due_ns", "sent_ns", "done_ns", "failed", "bytes", "batch", "queue_us", "wait_us", "model_us",
-                "cold", "judged", "unanswered")
+                *GPU_COLUMNS, "cold", "judged", "unanswered")
 INSTANTS = 1000
 
 
@@ -54,6 +54,8 @@ class Rows:
     queue_us: NDArray[np.int32]
     wait_us: NDArray[np.int32]
     model_us: NDArray[np.int32]
+    copy_us: NDArray[np.int32]
+    kernel_us: NDArray[np.int32]
     cold: Flags
     judged: NDArray[np.int8]
     unanswered: Flags
@@ -209,12 +211,14 @@ def stopped_s(meta: RunMeta) -> float:
 
 
 def counted(columns: Columns, until_s: float = math.inf) -> Rows:
-    """Rows of the counted requests; `columns` holds those of NEEDED, in order of seq. Of a run that was stopped after
-    `until_s` seconds, those due before; what was then in flight is `unanswered`."""
+    """Rows of the counted requests; `columns` holds those of NEEDED (a GPU's may be missing), in order of seq. Of a run
+    that was stopped after `until_s` seconds, those due before; what was then in flight is `unanswered`."""
     seq, keep = columns["seq"], columns["stage"] >= 0
     early = (columns["stage"] < 0) & (columns["done_ns"] != ABSENT)
     if math.isfinite(until_s):
         keep = keep & (columns["due_ns"] < until_s * 1e9)
+    blank = {name: np.full(len(seq), BLANK[name], np.int32) for name in GPU_COLUMNS if name not in columns}
+    columns = {**columns, **blank}
     taken = {name: columns[name][keep] for name in NEEDED if name not in ("seq", "error")}
     status = taken.pop("status")
     words = columns["error"][keep]

@@ -76,6 +76,23 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class GpuUse:
+    """What a cell made of its GPU while load counted: mean share of time in which some kernel ran (`busy`; the rest it
+    was idle), peak memory in use, mean power; energy per answered request and, in kWh, per million good ones, which
+    is the card's alone. `energy_from` says what it is from: the card's counter, or its power integrated. The price of
+    that energy is NaN where no price per kWh is known."""
+
+    busy: float
+    memory_mb: float
+    power_w: float
+    joules_per_request: float
+    kwh_per_million_good: float
+    energy_from: str
+    usd_per_kwh: float = math.nan
+    usd_per_million_good: float = math.nan
+
+
+@dataclass(frozen=True)
 class PromiseVerdict:
     """One clause of the SLO judged over the cell's repetitions, or, where runs were stopped by what was seen, by their
     certificates.
@@ -100,13 +117,12 @@ class Cell:
     not the CPU it says so (`zmq-batching (gpu)`).
 
     `quantiles_ms` maps 0.5, 0.9, 0.95, 0.99, 0.999 to the pooled quantile with its interval over repetitions.
-    `time_ms` maps lag, queue, wait, model, rest (transport, and what the server does not tell) to mean ms; `batches`
-    maps a batch size to its share of requests. `cpu_cores` is the mean of cores used by the server; `rss_mb` its peak,
-    `pss_mb` the memory of all its processes after the load, shared pages counted once.
+    `time_ms` maps lag, queue, wait, copy and kernel (of a GPU), model, rest (transport, and what the server does not
+    tell) to mean ms; `batches` maps a batch size to its share of requests. `cpu_cores` is the mean of cores used by the
+    server; `rss_mb` its peak, `pss_mb` the memory of all its processes after the load, shared pages counted once.
     Figures are over the valid runs, or over all where none is valid. `good_ms` is the latency within which an answer
-    counts as good (NaN: any).
-    `server_cpus` is how many CPUs the server had; `machine_id` and `hashes` (workload, scenario) say what it may be
-    compared with.
+    counts as good (NaN: any). `server_cpus` is how many CPUs the server had; `machine_id` and `hashes` (workload,
+    scenario) say what it may be compared with.
     """
 
     setup: str
@@ -136,6 +152,7 @@ class Cell:
     machine_id: str = ""
     hashes: dict[str, str] = field(default_factory=dict)
     device: str = "cpu"
+    gpu: GpuUse | None = None
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,20 @@ def _probed(name: str, how: str, codes: tuple[str, ...], scope: str, metric: str
     return Fault(name, how, codes, seed)
 
 
+def _on_a_gpu(name: str, how: str, codes: tuple[str, ...], **said: float) -> Fault:
+    """A fault that NVML sees of a run on a GPU, which is otherwise as it should be."""
+    def seed(lab: Lab, clean: Sequence[StoredRun], number: int) -> Seeded:
+        run = clean[number % len(clean)]
+        probes = _probes(run)
+        told = {"gpu_busy": 0.5, "gpu_mem_mb": 1e3, "gpu_power_w": 200.0, "gpu_clock_reasons": 0.0,
+                "gpu_strangers": 0.0, **said}
+        probes += [Probe(t_ns, "gpu", 0, "", metric, value) for t_ns in sorted({each.t_ns for each in probes})
+                   for metric, value in told.items()]
+        return seen(rewritten(lab, run, run.columns(*COLUMNS), replace(run.meta, device="gpu"), probes))
+
+    return Fault(name, how, codes, seed)
+
+
 def _lost(rows: Rows, random: np.random.Generator) -> Rows:
     gone = random.choice(len(rows["seq"]) - 2, 3, replace=False) + 1
     return {name: np.delete(values, gone) for name, values in rows.items()}
@@ -154,6 +168,8 @@ RECORD_FAULTS: tuple[Fault, ...] = (
     _probed("swapping", "2 000 pages a second are swapped", ("throttled",), "host", "swapped_pages", 2000.0),
     _probed("short of memory", "tasks wait for memory a third of the time", ("pressure",), "host",
             "pressure_memory_s", 0.33),
+    _on_a_gpu("GPU too hot", "heat holds a GPU's clocks down", ("gpu_throttled",), gpu_clock_reasons=64.0),
+    _on_a_gpu("GPU shared", "another process is on the GPU", ("gpu_shared",), gpu_strangers=1.0),
     Fault("rows edited", "slow answers are made quick in the file", ("altered",), _edited),
     Fault("unlike schedules", "two setups of one repetition meet schedules of two seeds", ("schedule",), _unlike_arms),
 )

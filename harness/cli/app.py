@@ -19,6 +19,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
 Results = Annotated[Path, typer.Option(help="Folder of the records.")]
 Prices = Annotated[list[str] | None, typer.Option("--price", help="SETUP=USD/h, for example flask=0.34/h; repeatable.")]
+Kwh = Annotated[float | None, typer.Option("--price-kwh", min=0, help="USD per kWh of a GPU's energy.")]
 Names = list[str] | None
 
 
@@ -57,6 +58,7 @@ def run(
     users: Annotated[int, typer.Option(help="Users of that locustfile (closed loop).")] = 10,
     device: Annotated[str | None, typer.Option(help="Models compute on `cpu` or `gpu` (default the plan's).")] = None,
     price: Prices = None,
+    price_kwh: Kwh = None,
     json: Json = False,
 ) -> None:
     """Race setups: start each, load it, record every request; ends in one table and one sentence."""
@@ -66,7 +68,7 @@ def run(
     asked = race.Asked(plan, names(setup), names(workload), scenario, load or [], parse_knobs(knob),
                        repetitions, duration, baseline, slo or [], locustfile, users, device)
     raise typer.Exit(race.race(asked, results, race.How(resume, dry_run, gate, web, price or [], json,
-                                                            until, until_cap, tuned)))
+                                                            until, until_cap, tuned, price_kwh)))
 
 
 @app.command()
@@ -96,11 +98,12 @@ def report(
     baseline: Annotated[str | None, typer.Option(help="Compare with this setup.")] = None,
     gate: Annotated[bool, typer.Option("--gate", help="Exit 99, 110 or 111 when a verdict is not `pass`.")] = False,
     price: Prices = None,
+    price_kwh: Kwh = None,
 ) -> None:
     """Write notebook.ipynb (executed), report.html, report.md, summary.json and junit.xml."""
     from harness.cli import findings
 
-    raise typer.Exit(findings.report(results, out, plan, baseline, price or [], gate))
+    raise typer.Exit(findings.report(results, out, plan, baseline, price or [], gate, price_kwh))
 
 
 @app.command()
@@ -123,12 +126,13 @@ def compare(
     plan: Annotated[str | None, typer.Option(help="Only this plan's runs.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Compare unlike machines or models all the same.")] = False,
     price: Prices = None,
+    price_kwh: Kwh = None,
     json: Json = False,
 ) -> None:
     """Compare setups in the manner of benchstat; `~` stands where nothing can be told."""
     from harness.cli import findings
 
-    findings.compare(results, baseline, plan, price or [], force, json)
+    findings.compare(results, baseline, plan, price or [], force, json, price_kwh)
 
 
 @app.command()

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from harness.analyse.explain import Example, Explanation
 from harness.analyse.explain import explain as explained
-from harness.analyse.explain_parts import PARTS
 from harness.cli.show import dump, grid, screen
 from harness.errors import TailraceError, UsageError
 from harness.record.read import open_run
@@ -52,7 +51,7 @@ def _show(found: Explanation, out: Path | None) -> None:
     page.print(grid("Causes", ("cause", "share of the delay", "requests"), (
         (SAID[cause][0], percent(share), str(found.main.get(cause, 0))) for cause, share in found.shares.items())))
     page.print(grid("Where the time goes (ms)", ("part", "usual", "slowest percent"), (
-        (PART_SAID[part], figure(found.usual_ms[part]), figure(found.slow_ms[part])) for part in PARTS)))
+        (PART_SAID[part], figure(found.usual_ms[part]), figure(found.slow_ms[part])) for part in found.usual_ms)))
     page.print(grid("Examples", ("cause", "share", "seq", "due s", "latency", "spent in"), (
         (SAID[each.cause][0], percent(each.share), str(each.seq), f"{each.due_s:.3f}", milliseconds(each.latency_ms),
          _spent(each, PART_SAID)) for each in found.examples)))

@@ -35,10 +35,11 @@ def plan_words(plan: Plan | str | None) -> tuple[str, str]:
     return found.title, found.question
 
 
-def report(results: Path, out: Path, plan: str | None, baseline: str | None, prices: Sequence[str], gate: bool) -> int:
+def report(results: Path, out: Path, plan: str | None, baseline: str | None, prices: Sequence[str], gate: bool,
+           usd_per_kwh: float | None = None) -> int:
     """Writes the report's files and says where; the gate's exit code when asked for."""
     title, question = plan_words(plan)
-    analysis = write(Options(str(results), plan, baseline, tuple(prices), False, title, question), out)
+    analysis = write(Options(str(results), plan, baseline, tuple(prices), False, title, question, usd_per_kwh), out)
     page = screen()
     page.print(analysis.sentence, markup=False, highlight=False)
     for name in FILES:
@@ -47,10 +48,10 @@ def report(results: Path, out: Path, plan: str | None, baseline: str | None, pri
 
 
 def compare(results: Path, baseline: str | None, plan: str | None, prices: Sequence[str], force: bool,
-            as_json: bool) -> None:
+            as_json: bool, usd_per_kwh: float | None = None) -> None:
     """The benchstat-like table, or the whole analysis as JSON."""
     title, question = plan_words(plan)
-    analysis = analysed(Options(str(results), plan, baseline, tuple(prices), force, title, question))
+    analysis = analysed(Options(str(results), plan, baseline, tuple(prices), force, title, question, usd_per_kwh))
     if as_json:
         dump(summary(analysis))
         return

@@ -63,6 +63,7 @@ class How:
     until: str | None = None
     until_cap_s: float = 600.0
     tuned: bool = False
+    usd_per_kwh: float | None = None
 
 
 def race(asked: Asked, results: Path, how: How) -> int:
@@ -113,7 +114,8 @@ def _plan(catalog: Catalog, asked: Asked) -> Plan:
 
 def _sum_up(plan: Plan, results: Path, how: How, console: Console) -> int:
     title, question = plan_words(plan)
-    analysis = analysed(Options(str(results), plan.name, plan.baseline, tuple(how.prices), False, title, question))
+    analysis = analysed(Options(str(results), plan.name, plan.baseline, tuple(how.prices), False, title, question,
+                                how.usd_per_kwh))
     if how.json:
         json.dump(summary(analysis), sys.stdout, indent=1)
         print()

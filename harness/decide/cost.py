@@ -7,23 +7,28 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
+from harness.analyse.gpu_figures import with_price
 from harness.analyse.model import Analysis, Cell, Cost
 from harness.decide.prices import Instance, PriceList, instance_for
 
 SECONDS_PER_HOUR = 3600
 
 
-def with_costs(analysis: Analysis, prices: PriceList, given: Mapping[str, float] | None = None) -> Analysis:
-    """The analysis with the cost of every cell that has one.
+def with_costs(analysis: Analysis, prices: PriceList, given: Mapping[str, float] | None = None,
+               usd_per_kwh: float | None = None) -> Analysis:
+    """The analysis with the cost of every cell that has one, and of its GPU's energy at `usd_per_kwh`, else at what
+    the list says.
 
     Each setup costs what `given` (USD an hour) says, else what the instance of the list nearest to the measured machine
     costs: one with a GPU for what ran on one. Raises TailraceError when the list has no fitting instance.
     """
+    listed = prices.electricity.usd_per_kwh if prices.electricity else math.nan
+    kwh = listed if usd_per_kwh is None else usd_per_kwh
     cells = []
     for cell in analysis.cells:
         own = (given or {}).get(cell.setup)
         instance = None if own is not None else instance_for(prices, _vcpus(analysis, cell), cell.device == "gpu")
-        cells.append(replace(cell, cost=_cost(cell, prices, instance, own)))
+        cells.append(replace(cell, cost=_cost(cell, prices, instance, own), gpu=with_price(cell.gpu, kwh)))
     return replace(analysis, cells=tuple(cells))
 
 

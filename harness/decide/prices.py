@@ -35,13 +35,22 @@ class Instance(Noun):
     verified: bool = False
 
 
+class Electricity(Noun):
+    """What energy costs, where one pays for it oneself."""
+
+    usd_per_kwh: PositiveFloat
+    checked: date
+    source: str
+
+
 class PriceList(Noun):
-    """Instance types with their hourly on-demand prices on a date."""
+    """Instance types with their hourly on-demand prices on a date, and perhaps what energy costs."""
 
     name: str
     title: str
     date: date
     currency: str = Field(pattern="^USD$")
+    electricity: Electricity | None = None
     instance: tuple[Instance, ...] = Field(min_length=1)
 
 

@@ -16,6 +16,7 @@ from harness.report.words import clean, figure, milliseconds
 PARTS: dict[str, tuple[str, str, str]] = {
     "lag": ("sent late", "#b0b0b0", INK), "connect_send": ("connect and send", "#cfcfcf", INK),
     "queue": ("queue", "#e8a33d", INK), "wait": ("batch wait", "#f3d9a4", INK),
+    "copy": ("GPU copy", "#b9a7cf", INK), "kernel": ("GPU kernel", "#5d4580", "white"),
     "model": ("model", "#24527a", "white"), "rest": ("the rest", "#9cc3dd", INK),
 }
 ACROSS = 4
@@ -41,7 +42,7 @@ def times(match: Match) -> Chart:
     axes.set(xlim=(0, widest), ylim=(max(len(shown), 1) - 0.4, -0.6), xlabel="mean time of an answered request (ms)")
     axes.set_yticks(range(len(shown)), [clean(cell.setup) for cell in shown])
     axes.grid(visible=False, axis="y")
-    _legend(axes, [_look(part) for part in names])
+    _legend(axes, [_look(part, "kernel" in names) for part in names])
     return Chart(f"Where the time goes: {match.title}", canvas.svg(fig, f"Time by part, {match.title}"),
                  captions.parts(match))
 
@@ -54,7 +55,10 @@ def _segment(axes: Axes, row: int, start: float, width: float, *, look: tuple[st
     return start + width
 
 
-def _look(part: str) -> tuple[str, str, str]:
+def _look(part: str, gpu: bool = False) -> tuple[str, str, str]:
+    """`gpu`: beside kernels, what is left of the model is what the CPU does of it."""
+    if part == "model" and gpu:
+        return ("model on the CPU", *PARTS[part][1:])
     return PARTS.get(part, (clean(part).replace("_", " "), "#dddddd", INK))
 
 

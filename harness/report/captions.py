@@ -13,7 +13,8 @@ from harness.report.words import clean, figure, listed, milliseconds, percent, t
 MOVED = 1.5    # a median that moves by less between two quarters of a run is called steady
 SPIKE = 5.0    # a slice's p99 this many times the usual one is called a spike
 LATE = 0.1     # a share of time spent on sending late that is worth a word
-SAID = {"model": "the model", "queue": "the queue", "wait": "waiting for batches to fill", "lag": "being sent late",
+SAID = {"model": "the model", "copy": "copying to and from the GPU", "kernel": "the GPU's kernels",
+        "queue": "the queue", "wait": "waiting for batches to fill", "lag": "being sent late",
         "connect_send": "connecting and sending", "rest": "the rest (HTTP, scheduling)"}
 
 
@@ -95,7 +96,9 @@ def parts(match: Match) -> str:
         shares = [cell.time_ms[part] / sum(cell.time_ms.values()) for cell in cells]
         names = [f"{clean(cell.setup)} ({percent(share)})" for cell, share in zip(cells, shares, strict=True)]
         word = "Most of the time" if min(shares) > 0.5 else "The largest part of the time"
-        said.append(f"{word} goes into {SAID.get(part, part)} in {listed(names)}.")
+        what = "what the CPU does of the model" if part == "model" and any(
+            "kernel" in cell.time_ms for cell in cells) else SAID.get(part, part)
+        said.append(f"{word} goes into {what} in {listed(names)}.")
     if silent:
         said.append(f"{verb(silent, 'does not tell its parts', 'do not tell their parts')}.")
     late = [clean(cell.setup) for cell in told if cell.time_ms.get("lag", 0.0) > LATE * sum(cell.time_ms.values())]

@@ -1,7 +1,7 @@
 """The report as Markdown, for a pull request or a chat."""
 
 from harness.analyse.model import Analysis
-from harness.report import captions, method, tables, upkeep, validity
+from harness.report import captions, gpu, method, tables, upkeep, validity
 from harness.report.select import climbs, typical
 from harness.report.words import listed, markdown_escaped
 
@@ -11,7 +11,7 @@ def markdown(analysis: Analysis) -> str:
     question = f"*{markdown_escaped(analysis.question)}*" if analysis.question else ""
     parts = [f"# {markdown_escaped(analysis.title)}", question,
              markdown_escaped(analysis.sentence), "## Comparison", tables.markdown(analysis), "## What the figures say",
-             *_conclusions(analysis), *upkeep.markdown(analysis), "## Validity",
+             *_conclusions(analysis), *gpu.markdown(analysis), *upkeep.markdown(analysis), "## Validity",
              markdown_escaped(validity.conclusion(analysis)), *_accusations(analysis), *_costs(analysis)]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -22,7 +22,8 @@ PATIENCE_S = 600.0
 @dataclass(frozen=True)
 class Options:
     """The folder of records; the plan whose runs count (all where None); the baseline instead of the planned one;
-    prices such as `flask=0.34/h`; whether unlike machines may be compared; the plan's title and question."""
+    prices such as `flask=0.34/h`, and of a kWh in USD; whether unlike machines may be compared; the plan's title and
+    question."""
 
     results: str
     plan: str | None = None
@@ -31,6 +32,7 @@ class Options:
     force: bool = False
     title: str = ""
     question: str = ""
+    usd_per_kwh: float | None = None
 
 
 def analysed(options: Options) -> Analysis:
@@ -38,7 +40,7 @@ def analysed(options: Options) -> Analysis:
     analysis = analyse(Path(options.results), options.plan, options.baseline, force=options.force,
                        title=options.title, question=options.question)
     given = parse_prices(options.prices, sorted({cell.setup for cell in analysis.cells}))
-    return with_costs(analysis, newest_prices(find_catalog().root), given)
+    return with_costs(analysis, newest_prices(find_catalog().root), given, options.usd_per_kwh)
 
 
 def hand(analysis: Analysis | None, path: Path) -> None:

@@ -7,7 +7,6 @@ from matplotlib.axes import Axes
 
 from harness.analyse.explain import FEWEST, Explanation, explain
 from harness.analyse.explain_causes import CAUSES
-from harness.analyse.explain_parts import PARTS
 from harness.analyse.model import Cell
 from harness.errors import TailraceError
 from harness.record.read import StoredRun
@@ -33,9 +32,11 @@ SAID: dict[str, tuple[str, str, str, str]] = {
     "untold": ("what these records do not tell", "not told", "#dddddd", INK),
 }
 PART_SAID = {"lag": "sent late", "connect": "connect", "send": "send", "queue": "queue", "wait": "batch wait",
-             "model": "model", "gc": "garbage collection", "respond": "respond", "receive": "receive"}
+             "model": "model", "copy": "GPU copy", "kernel": "GPU kernel", "gc": "garbage collection",
+             "respond": "respond", "receive": "receive"}
 PART_TONES = {"lag": "#8a8a8a", "connect": "#2f7d5b", "send": "#86b99f", "queue": "#e8a33d", "wait": "#f3d9a4",
-              "model": "#24527a", "gc": "#dd8a7d", "respond": "#9cc3dd", "receive": "#c9dccb"}
+              "model": "#24527a", "copy": "#b9a7cf", "kernel": "#5d4580", "gc": "#dd8a7d",
+              "respond": "#9cc3dd", "receive": "#c9dccb"}
 WORTH = 0.005           # a share below it is left out of sentences and labels
 ROOM = 0.07             # of a bar's length, that a label needs
 
@@ -130,14 +131,15 @@ def run_figure(found: Explanation) -> str:
     _legend(upper, [(SAID[cause][1], SAID[cause][2]) for cause in present])
     rows = (("a usual request", found.usual_ms), ("the slowest percent", found.slow_ms))
     widest = max(sum(parts.values()) for _, parts in rows)
-    tones = {part: (PART_TONES[part], "white" if part in ("model", "connect", "lag") else INK) for part in PARTS}
+    tones = {part: (PART_TONES[part], "white" if part in ("model", "kernel", "connect", "lag") else INK)
+             for part in found.usual_ms}
     for row, (_, parts) in enumerate(rows):
         _bar(lower, row, parts, tones, widest)
         lower.annotate(milliseconds(sum(parts.values())), (sum(parts.values()), row), xytext=(6, 0),
                        textcoords="offset points", va="center")
     lower.set(xlim=(0, widest), ylim=(1.6, -0.6), xlabel="time by part (ms)")
     lower.set_yticks(range(2), [name for name, _ in rows])
-    _legend(lower, [(PART_SAID[part], PART_TONES[part]) for part in PARTS
+    _legend(lower, [(PART_SAID[part], PART_TONES[part]) for part in found.usual_ms
                     if max(found.usual_ms[part], found.slow_ms[part]) > WORTH * widest])
     for axes in (upper, lower):
         axes.grid(visible=False, axis="y")

@@ -13,7 +13,7 @@ from harness.analyse.summary import selected
 from harness.analyse.words import sentence
 from harness.record.read import StoredRun, find_runs
 from harness.record.schema import RunMeta
-from harness.report import breakdown, captions, charts, method, tables, upkeep, validity
+from harness.report import breakdown, captions, charts, gpu, method, tables, upkeep, validity
 from harness.report import slowest as slow
 from harness.report.canvas import Chart, Ink, inks
 from harness.report.options import ENVIRONMENT, HANDED, Options, analysed, received
@@ -142,8 +142,9 @@ def contract(results: Results) -> Shown:
 
 
 def kept(results: Results) -> Shown:
-    """What each setup takes to run and to keep."""
-    return _html(upkeep.upkeep_html(results.analysis), f"{len(results.analysis.upkeep)} setups")
+    """What each setup takes to run and to keep, and what the GPU did where one was used."""
+    page = upkeep.upkeep_html(results.analysis) + gpu.html(results.analysis)
+    return _html(page, f"{len(results.analysis.upkeep)} setups")
 
 
 def how_measured(results: Results) -> Shown:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.analyse.model import Analysis, Cell, Comparison, Interval
+from harness.report import gpu
 from harness.report.select import Match, against, among, bounded, matches, p99
 from harness.report.upkeep import broken_contracts, contract_notes
 from harness.report.words import clean, escaped, figure, markdown_escaped, percent, times
@@ -68,7 +69,8 @@ def text(analysis: Analysis) -> "RenderableType":
                   if line.why and line.verdict != "pass"]
         parts += [Text(f"  {note}", style="dim") for note in table.notes]
         parts.append(Text())
-    return Group(*parts)
+    on_gpu = gpu.grid(analysis)
+    return Group(*parts, *([on_gpu] if on_gpu else []))
 
 
 def markdown(analysis: Analysis) -> str:

@@ -153,7 +153,8 @@ def _serve_under_load(run: Run, specs: list[Spec], scratch: Path) -> None:
     """Starts the server and the generators, loads the one with the other, stops both."""
     attempt, writer, facts = run.attempt, run.writer, run.outcome.facts
     port = run.choose_port()
-    on_gpu = gpu.processes_now() if attempt.device == "gpu" else None
+    if attempt.device == "gpu":
+        facts["gpu"] = {**gpu.facts(), "pids_before": gpu.processes_now()}
     pythons = tuple(each.python for each in run.outcome.environments)
     place = Place(pythons, run.model_dir, scratch, writer.server_log, run.bench.cores.server, attempt.device)
     command = server_command(attempt.setup, attempt.workload, attempt.knobs, place, port)
@@ -170,7 +171,7 @@ def _serve_under_load(run: Run, specs: list[Spec], scratch: Path) -> None:
                 sitting = run.bench.judge(attempt)
                 live = LiveRows(attempt, [spec for spec in specs if isinstance(spec, LoadSpec)], sitting) \
                     if sitting else None
-                _load(run, server, generators, scratch, live, on_gpu)
+                _load(run, server, generators, scratch, live)
             run.outcome.metrics = _scrape(port, int(command.env["METRICS_PORT"]))
             if run.outcome.status == "ok" and "stopped" not in facts:
                 facts["repeats"] = repeats(Wire(attempt.setup, port, run.agent.content_type()), run.agent,
@@ -179,9 +180,9 @@ def _serve_under_load(run: Run, specs: list[Spec], scratch: Path) -> None:
             _note_end(run, server.stop())
 
 
-def _load(run: Run, server: Server, generators: Generators, scratch: Path, live: LiveRows | None,
-          on_gpu: list[int] | None) -> None:
+def _load(run: Run, server: Server, generators: Generators, scratch: Path, live: LiveRows | None) -> None:
     scenario, outcome, log = run.attempt.scenario, run.outcome, run.writer.server_log
+    on_gpu = outcome.facts["gpu"]["pids_before"] if "gpu" in outcome.facts else None
     with Probes(server.warden_pid, generators.pids, run.bench.cores, scratch, on_gpu) as probes:
         t0_ns = generators.go(scenario.warmup_s)
         outcome.facts["t0_unix_ns"] = t0_ns + time.time_ns() - time.monotonic_ns()

@@ -99,7 +99,7 @@ def sojourn() -> Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np
     return lindley
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def meta() -> RunMeta:
     """A run's meta to change."""
     return META
