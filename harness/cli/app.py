@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.provision import prepare
+from harness.cli.provision import pack, prepare
 from harness.cli.setups import capacity, check, tune
 
 # ruff: noqa: PLC0415
@@ -32,6 +32,7 @@ def list_(json: Json = False) -> None:
 
 
 app.command()(prepare)
+app.command()(pack)
 
 
 @app.command()

@@ -31,3 +31,23 @@ def prepare(
 
     choose(wheels or [], offline, system_packages, online)
     look.prepare(names(workload), names(setup), device)
+
+
+def pack(
+    out: Annotated[Path, typer.Argument(help="The folder to write: part-1, part-2, …")],
+    workload: Annotated[Names, typer.Option(help="Workloads whose prepared models go along.")] = None,
+    setup: Annotated[Names, typer.Option(help="Setups that will serve them there.")] = None,
+    python: Annotated[str, typer.Option(help="That machine's Python.")] = "3.12",
+    glibc: Annotated[str, typer.Option(help="Its C library, or an older one.")] = "2.28",
+    present: Annotated[Path | None, typer.Option(help="What it has: a `pip list --format=freeze` of there.")] = None,
+    part_mib: Annotated[int, typer.Option(min=2, help="Size of a part at most.")] = 64,
+    lock: Annotated[list[Path] | None, typer.Option(help="A further lock, requirements/dev.txt for tests.")] = None,
+) -> None:
+    """Pack what a machine without a registry needs, in parts: wheels by hash from the locks, and prepared models.
+
+    There: `python3 -m harness.parcel OUT --system-packages`, in a checkout (docs/gpu.md).
+    """
+    from harness.cli import pack as packing
+    from harness.cli.ask import names
+
+    packing.pack(packing.Asked(out, names(workload), names(setup), python, glibc, present, part_mib, lock or []))

@@ -104,7 +104,8 @@ def pack(out: Path, target: Target, groups: Sequence[Mapping[str, Pin]], models:
     return Packed(parts, left_out)
 
 
-def _download(groups: Sequence[Mapping[str, Pin]], target: Target, folder: Path, say: Say) -> dict[str, tuple[str, str]]:
+def _download(groups: Sequence[Mapping[str, Pin]], target: Target, folder: Path,
+              say: Say) -> dict[str, tuple[str, str]]:
     """Fills the folder; name -> (locked, there) of what is left out."""
     kept = [standing_in(group, target.present) for group in groups]
     have: dict[tuple[str, str], Path] = {}
@@ -155,8 +156,9 @@ def _pip_download(wanted: Sequence[Pin], target: Target, place: Path) -> None:
     listed = place.with_suffix(".txt")
     listed.write_text("".join(f"{pin.requirement}\n" for pin in wanted), "utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes",
-         "--only-binary=:all:", "--implementation=cp", f"--python-version={target.python}", f"--dest={place}",
+        [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+         "--require-hashes", "--only-binary=:all:", "--implementation=cp", f"--python-version={target.python}",
+         f"--dest={place}",
          *(f"--platform={each}" for each in target.platforms), f"--requirement={listed}"],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     listed.unlink()
