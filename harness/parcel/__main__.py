@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from harness.errors import Exit, TailraceError
@@ -17,7 +18,7 @@ def main() -> int:
                         help="use what this Python has installed already (PyTorch, say)")
     given = parser.parse_args()
     try:
-        unpack(Wanted(given.parcel, given.venv.absolute(), given.system_packages), print)
+        unpack(Wanted(given.parcel, given.venv.absolute(), given.system_packages), partial(print, flush=True))
     except TailraceError as error:
         print(f"tailrace: {error}", file=sys.stderr)
         return error.code
