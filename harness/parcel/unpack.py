@@ -96,7 +96,8 @@ def _run(program: Path, *arguments: str) -> None:
                           stdout=None if program.name == "python" else subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True, check=False)
     if done.returncode:
-        words = " ".join(done.stderr.replace("╰─▶", " ").replace("×", " ").replace("│", " ").split())
+        words = done.stderr if program.name == "uv" else done.stderr.strip().rpartition("\n")[2]
+        words = " ".join(words.replace("╰─▶", " ").replace("×", " ").replace("│", " ").split())
         raise TailraceError(words.removeprefix("tailrace: ").removeprefix("error: ").rstrip(".")
                             or f"{program.name} ended with {done.returncode}",
                             "pack the parcel again, from this checkout and with this machine's packages as --present")
