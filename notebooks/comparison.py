@@ -70,6 +70,16 @@ story.slowest(results)
 story.batch_sizes(results)
 
 # %% [markdown]
+# ## What does a larger batch cost?
+#
+# The time of a batch against its size decides what batching gains. On a CPU it grows nearly with the size; on a GPU it
+# stays nearly flat until the device is full. Where a process of its own owns the GPU it is that process's time: copying
+# and computing.
+
+# %%
+story.service_time(results)
+
+# %% [markdown]
 # ## What does more load do?
 
 # %%

@@ -13,7 +13,7 @@ from harness.analyse.summary import selected
 from harness.analyse.words import sentence
 from harness.record.read import StoredRun, find_runs
 from harness.record.schema import RunMeta
-from harness.report import breakdown, captions, charts, gpu, method, tables, upkeep, validity
+from harness.report import breakdown, captions, charts, gpu, method, service, tables, upkeep, validity
 from harness.report import slowest as slow
 from harness.report.canvas import Chart, Ink, inks
 from harness.report.options import ENVIRONMENT, HANDED, Options, analysed, received
@@ -120,6 +120,15 @@ def slowest(results: Results) -> Shown:
 def batch_sizes(results: Results) -> Shown:
     """In what batches requests were served."""
     return _charts(breakdown.batches(match, results.ink) for match in typical(results.analysis))
+
+
+def service_time(results: Results) -> Shown:
+    """How long batches of each size took, over all scenarios and loads."""
+    told = service.curves(results.analysis, results.stored)
+    if not told:
+        said = "No setup here tells of batches of several sizes."
+        return _html(f"<p class='conclusion'>{said}</p>", said)
+    return _charts(service.service(workload, curves, results.ink) for workload, curves in told.items())
 
 
 def more_load(results: Results) -> Shown:

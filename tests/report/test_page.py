@@ -22,7 +22,7 @@ from harness.report.traces import run_grid
 
 HOSTILE = "<script>alert('x')</script><img src=http://evil.example/a.png onerror=alert(1)>$x_1$"
 QUESTIONS = (story.headline, story.comparison, story.tails, story.over_time, story.time_spent, story.slowest,
-             story.batch_sizes, story.more_load, story.trust, story.how_measured)
+             story.batch_sizes, story.service_time, story.more_load, story.trust, story.how_measured)
 
 
 class Tags(HTMLParser):
@@ -61,7 +61,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, write_race: Callable[[Path, A
 
 def test_it_is_small(made: str) -> None:
     assert len(made.encode()) < 1_000_000
-    assert made.count("<svg") == 5 * 3 + 3
+    assert made.count("<svg") == 6 * 3 + 3
 
 
 def test_it_loads_and_runs_nothing(made: str) -> None:

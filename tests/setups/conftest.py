@@ -134,8 +134,8 @@ def start(deploy: Deploy) -> Iterator[Deploy]:
     """`deploy`, whose servers are asked to end before they are made to: they then remove their folders."""
     started: list[Deployment] = []
 
-    def begin(name: str, **knobs: str | int) -> Deployment:
-        started.append(deploy(name, **knobs))
+    def begin(name: str, device: str = "cpu", **knobs: str | int) -> Deployment:
+        started.append(deploy(name, device, **knobs))
         return started[-1]
 
     yield begin

@@ -1,4 +1,5 @@
-"""One process owns the device: what the app server with pulling workers promises then, tried without any device."""
+"""One process owns the device: what the app server with pulling workers promises then, tried without any device; and
+what every setup that can serve on a GPU tells of it."""
 
 import signal
 import time
@@ -8,8 +9,9 @@ import pytest
 
 from tests.setups.conftest import Deploy, Deployment, eventually
 
-pytestmark = [pytest.mark.live, pytest.mark.parametrize("setup", ["zmq-batching", "redis-batching"])]
+pytestmark = pytest.mark.live
 
+ours = pytest.mark.parametrize("setup", ["zmq-batching", "redis-batching"])
 DEVICE = "torch-cpu"        # any that is not the CPU itself
 
 
@@ -24,6 +26,7 @@ def owner(server: Deployment) -> int:
     return process.pid
 
 
+@ours
 def test_workers_prepare_and_one_owner_computes(deploy: Deploy, setup: str) -> None:
     server = deploy(setup, DEVICE, workers=2)
     reply = server.predict({"x": 3, "ms": 50, "host_ms": 10})
@@ -36,6 +39,7 @@ def test_workers_prepare_and_one_owner_computes(deploy: Deploy, setup: str) -> N
     assert len(server.processes("batching.worker")) == 2
 
 
+@ours
 def test_what_several_workers_prepared_is_computed_at_once(deploy: Deploy, setup: str) -> None:
     server = deploy(setup, DEVICE, workers=4, max_batch=4)
     first = server.later({"x": 0, "ms": 300})
@@ -46,6 +50,7 @@ def test_what_several_workers_prepared_is_computed_at_once(deploy: Deploy, setup
     assert max(int(reply.headers["x-batch-size"]) for reply in replies) > 4
 
 
+@ours
 def test_an_owner_computes_no_more_than_it_may_at_once(deploy: Deploy, setup: str) -> None:
     server = deploy(setup, DEVICE, workers=4, max_batch=4, device_batch=6)
     first = server.later({"x": 0, "ms": 200})
@@ -55,6 +60,7 @@ def test_an_owner_computes_no_more_than_it_may_at_once(deploy: Deploy, setup: st
     assert max(int(reply.headers["x-batch-size"]) for reply in replies) <= 6
 
 
+@ours
 def test_a_killed_owner_loses_no_request_and_is_replaced(deploy: Deploy, setup: str) -> None:
     server = deploy(setup, DEVICE)
     answers = [server.later({"x": i, "ms": 20}) for i in range(200)]
@@ -67,6 +73,7 @@ def test_a_killed_owner_loses_no_request_and_is_replaced(deploy: Deploy, setup: 
     assert server.metric("tailrace_worker_deaths_total") == 1
 
 
+@ours
 def test_without_an_owner_it_is_not_ready(deploy: Deploy, setup: str) -> None:
     server = deploy(setup, DEVICE)
     (process,) = server.processes("batching.owner")
@@ -76,6 +83,7 @@ def test_without_an_owner_it_is_not_ready(deploy: Deploy, setup: str) -> None:
     assert server.predict({"x": 4}).json() == {"y": 16}
 
 
+@ours
 def test_an_item_on_which_owners_die_fails_alone_after_two(deploy: Deploy, setup: str, tmp_path: Path) -> None:
     server = deploy(setup, DEVICE, workers=3)
     busy = server.later({"x": 0, "ms": 300})
@@ -87,6 +95,7 @@ def test_an_item_on_which_owners_die_fails_alone_after_two(deploy: Deploy, setup
     assert len((tmp_path / "diary").read_text("utf-8").splitlines()) == 2
 
 
+@ours
 def test_a_hanging_owner_is_killed_and_the_rest_is_answered(deploy: Deploy, setup: str) -> None:
     server = deploy(setup, DEVICE, hung_after_ms=500)
     hanging = server.later({"x": 1, "hang": True})
@@ -97,6 +106,7 @@ def test_a_hanging_owner_is_killed_and_the_rest_is_answered(deploy: Deploy, setu
     assert server.metric("tailrace_workers_hung_total") == 2
 
 
+@ours
 def test_a_poisonous_item_fails_alone(deploy: Deploy, setup: str) -> None:
     server = deploy(setup, DEVICE, workers=3)
     first = server.later({"x": 0, "ms": 300})
@@ -107,6 +117,7 @@ def test_a_poisonous_item_fails_alone(deploy: Deploy, setup: str) -> None:
     assert "asked to fail" in rest[2].result().json()["error"]
 
 
+@ours
 def test_the_device_does_not_wait_while_workers_prepare_and_finish(deploy: Deploy, setup: str) -> None:
     server = deploy(setup, DEVICE, workers=3, max_batch=1, device_batch=1)
     begun = server.metric("tailrace_device_seconds_total")
@@ -118,6 +129,7 @@ def test_the_device_does_not_wait_while_workers_prepare_and_finish(deploy: Deplo
     assert busy > 0.8
 
 
+@ours
 def test_stopping_answers_what_is_in_flight_and_leaves_nothing(deploy: Deploy, setup: str) -> None:
     server = deploy(setup, DEVICE)
     answers = [server.later({"x": i, "ms": 100}) for i in range(10)]
@@ -127,3 +139,14 @@ def test_stopping_answers_what_is_in_flight_and_leaves_nothing(deploy: Deploy, s
     assert [answer.result().json()["y"] for answer in answers] == [i * i for i in range(10)]
     assert server.process.wait(12) == 0
     assert not server.processes()
+
+
+@pytest.mark.parametrize("setup", ["flask", "fastapi", "zmq-batching", "litserve", "ray-serve", "bentoml"])
+def test_copying_and_computing_are_told_where_the_model_tells_them(start: Deploy, setup: str) -> None:
+    told = parts(start(setup, "telling", workers=1).predict({"x": 3, "ms": 5}).headers)
+    assert (told["copy"], told["kernel"]) == (0.25, 1.5)
+    assert told["model"] >= 5
+
+
+def test_triton_answers_on_a_device(start: Deploy) -> None:
+    assert start("triton", "telling", workers=1).predict({"x": 3}).json() == {"y": 9}
