@@ -102,7 +102,7 @@ def ask(workload: str, device: str, seconds: float, largest: int, locks: Sequenc
     asked = find_catalog(Path.cwd()).workload(workload)
     prepared = prepare(asked, lambda line: print(line, file=sys.stderr))
     python = environment([asked.lock, *locks]).python
-    env = os.environ | {"PYTHONPATH": f"{asked.folder}:{asked.folder.parent}", "OMP_NUM_THREADS": "1"}
+    env = os.environ | {"PYTHONPATH": ":".join(map(str, asked.imports)), "OMP_NUM_THREADS": "1"}
     command = [str(python), __file__, "--child", str(prepared.folder), device, str(seconds), str(largest)]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
         rows = []
