@@ -5,12 +5,14 @@ at the ends, which changes no answer (docs/design.md, "Contract of a workload").
 """
 
 from collections.abc import Sequence
+from math import prod
 from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray]
+Shapes = tuple[tuple[int, ...], ...]
 
 OFFERED = ("load_host", "prepare", "compute", "finish")
 
@@ -31,6 +33,26 @@ def rows(arrays: Arrays) -> int:
 def kind(arrays: Arrays) -> tuple[tuple[str, str, int], ...]:
     """What must agree between batches that are joined."""
     return tuple((name, array.dtype.str, array.ndim) for name, array in sorted(arrays.items()))
+
+
+def size(arrays: Arrays) -> int:
+    """How many elements they have together."""
+    return sum(array.size for array in arrays.values())
+
+
+def inner(arrays: Arrays) -> Shapes:
+    """The shape of one item in each of the arrays, by name."""
+    return tuple(array.shape[1:] for _, array in sorted(arrays.items()))
+
+
+def widest(one: Shapes, other: Shapes) -> Shapes:
+    """The item shapes of a batch that joins two."""
+    return tuple(tuple(map(max, mine, theirs)) for mine, theirs in zip(one, other, strict=True))
+
+
+def cells(shapes: Shapes) -> int:
+    """How many elements an item has that is padded to those shapes."""
+    return sum(prod(shape) for shape in shapes)
 
 
 def joined(batches: Sequence[Arrays]) -> Arrays:

@@ -33,6 +33,7 @@ from batching.region import Region
 from batching.settings import Settings, from_environment
 
 AHEAD = 2               # batches: one runs, one lies ready on the device; more would be formed too early to be large
+WASTE = 1.5             # padding to the longest may make a batch larger by this: then it runs without the longest
 WARM_S = 10.0           # at most, before serving: a device may build a graph for each shape
 SWITCH_S = 5e-4         # a thread that computes gets Python's lock this soon
 RATE = 0.1
@@ -68,16 +69,21 @@ class Batch:
         return sum(piece.rows for piece in self.pieces)
 
 
-def company(waiting: Sequence[Piece], limit: int) -> int:
-    """How many of the waiting pieces, the oldest first, run together: as many as fit into `limit` rows."""
-    if waiting[0].alone:
-        return 1
-    total, kind = 0, halves.kind(waiting[0].arrays)
-    for i, piece in enumerate(waiting):
-        total += piece.rows
-        if i and (piece.alone or total > limit or halves.kind(piece.arrays) != kind):
-            return i
-    return len(waiting)
+def company(waiting: Sequence[Piece], limit: int) -> list[int]:
+    """Which of the waiting pieces run together, as indices: the oldest, and in order of age whatever fits beside it
+    into `limit` rows without making all WASTE times as large as they are apart."""
+    oldest = waiting[0]
+    chosen, rows = [0], oldest.rows
+    apart, shape = halves.size(oldest.arrays), halves.inner(oldest.arrays)
+    kind = halves.kind(oldest.arrays)
+    for i, piece in enumerate(waiting if not oldest.alone else ()):
+        if i == 0 or piece.alone or rows + piece.rows > limit or halves.kind(piece.arrays) != kind:
+            continue
+        both = halves.widest(shape, halves.inner(piece.arrays))
+        if (rows + piece.rows) * halves.cells(both) <= WASTE * (apart + halves.size(piece.arrays)):
+            chosen.append(i)
+            rows, shape, apart = rows + piece.rows, both, apart + halves.size(piece.arrays)
+    return chosen
 
 
 class Computer:
@@ -182,10 +188,13 @@ class Owner:
                 else:
                     self._hear(key.fileobj, key.data)
             while self._waiting and self._ahead < (1 if self._waiting[0].alone else self._most):
-                count = company(self._waiting, self._limit)
+                chosen = company(self._waiting, self._limit)
                 # Nothing runs beside what may have killed an owner.
                 self._most = 1 if self._waiting[0].alone else AHEAD
-                self._hand_over([self._waiting.popleft() for _ in range(count)])
+                pieces = [self._waiting[i] for i in chosen]
+                for i in reversed(chosen):
+                    del self._waiting[i]
+                self._hand_over(pieces)
 
     def _welcome(self) -> None:
         connection, _ = self._listening.accept()

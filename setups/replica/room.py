@@ -1,4 +1,7 @@
-"""How many replicas of a model one GPU has room for."""
+"""How many replicas of a model one GPU has room for.
+
+`python -m replica.room PROGRAM ARGUMENT...` becomes that program, with the number as one more argument.
+"""
 
 import os
 import subprocess
@@ -33,3 +36,7 @@ def _free_mib(gpu: str) -> str:
                               check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""
+
+
+if __name__ == "__main__":
+    os.execvp(sys.argv[1], [*sys.argv[1:], str(replicas())])  # noqa: S606 no shell is meant

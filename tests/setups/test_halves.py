@@ -14,7 +14,7 @@ SETUPS = Path(__file__).resolve().parents[2] / "setups"
 sys.path[:0] = [str(SETUPS), str(Path(__file__).resolve().parent / "moody")]
 
 from batching import halves  # noqa: E402  the path above makes it importable
-from batching.owner import Piece, company  # noqa: E402
+from batching.owner import WASTE, Piece, company  # noqa: E402
 from batching.region import BYTES, Region  # noqa: E402
 
 shapes = st.lists(st.tuples(st.integers(1, 5), st.integers(0, 6), st.integers(1, 3)), min_size=1, max_size=6)
@@ -58,19 +58,40 @@ def test_shared_memory_gives_back_what_was_put_in_and_knows_its_size() -> None:
         mine.put({"x": np.broadcast_to(np.int8(1), (2, BYTES))})
 
 
+NOBODY, NOWHERE = socket.socket(), Region()
+
+
 def piece(rows: int, alone: bool = False, kind: NDArray | None = None) -> Piece:
     """A piece of so many rows."""
     array = np.zeros(rows) if kind is None else kind
-    return Piece(socket.socket(), Region(), {"x": array}, rows, alone)
+    return Piece(NOBODY, NOWHERE, {"x": array}, rows, alone)
 
 
 def test_pieces_keep_company_in_order_up_to_the_limit() -> None:
-    assert company([piece(9)], 4) == 1
-    assert company([piece(2), piece(2), piece(1)], 4) == 2
-    assert company([piece(2), piece(1), piece(1)], 4) == 3
-    assert company([piece(1), piece(1, alone=True), piece(1)], 4) == 1
-    assert company([piece(1, alone=True), piece(1)], 4) == 1
-    assert company([piece(1), piece(1, kind=np.zeros(1, np.float32))], 4) == 1
+    assert company([piece(9)], 4) == [0]
+    assert company([piece(2), piece(2), piece(1)], 4) == [0, 1]
+    assert company([piece(2), piece(3), piece(1), piece(1)], 4) == [0, 2, 3]
+    assert company([piece(1), piece(1, alone=True), piece(1)], 4) == [0, 2]
+    assert company([piece(1, alone=True), piece(1)], 4) == [0]
+    assert company([piece(1), piece(1, kind=np.zeros(1, np.float32))], 4) == [0]
+
+
+def test_a_long_piece_waits_rather_than_pad_all_others_to_its_length() -> None:
+    short, middle, long = (np.zeros((8, width)) for width in (10, 14, 80))
+    assert company([piece(8, kind=short), piece(8, kind=long), piece(8, kind=middle)], 64) == [0, 2]
+    assert company([piece(8, kind=long), piece(8, kind=short)], 64) == [0]
+    assert company([piece(8, kind=long), piece(1, kind=short[:1])], 64) == [0, 1]
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 30)), min_size=1, max_size=8), st.integers(1, 20))
+def test_company_is_never_larger_than_it_may_be(shapes_: list[tuple[int, int]], limit: int) -> None:
+    waiting = [piece(rows, kind=np.zeros((rows, width))) for rows, width in shapes_]
+    chosen = company(waiting, limit)
+    assert chosen[0] == 0
+    assert chosen == sorted(set(chosen))
+    together = [waiting[i].arrays for i in chosen]
+    assert len(chosen) == 1 or sum(waiting[i].rows for i in chosen) <= limit
+    assert halves.size(halves.joined(together)) <= WASTE * sum(map(halves.size, together))
 
 
 def test_a_model_offers_all_halves_or_none() -> None:

@@ -1,5 +1,6 @@
 """How many replicas a GPU's free memory holds, and what knobs are on a GPU."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -68,3 +69,10 @@ def test_a_default_on_a_gpu_of_no_knob_is_refused(tmp_path: Path) -> None:
     (tmp_path / "setup.toml").write_text(table, "utf-8")
     with pytest.raises(TailraceError, match="'workres', which is no knob"):
         read_setup(tmp_path)
+
+
+def test_a_program_is_started_with_as_many_workers(tmp_path: Path) -> None:
+    told = {"KNOB_WORKERS": "3", "DEVICE": "cpu", "PATH": "/bin:/usr/bin", "PYTHONPATH": str(ROOT / "setups")}
+    said = subprocess.run([sys.executable, "-m", "replica.room", "echo", "--port", "1", "--workers"], env=told,
+                          capture_output=True, text=True, check=True)
+    assert said.stdout == "--port 1 --workers 3\n"
