@@ -64,6 +64,7 @@ def _panel(axes: Axes, setup: str, curve: ServiceCurve, colour: str) -> None:
     axes.plot(n, curve.at_ms(n), color=QUIET, linewidth=1.4)
     axes.vlines(curve.size, curve.low_ms, curve.high_ms, color=colour, alpha=0.45, linewidth=2)
     axes.plot(curve.size, curve.mean_ms, "o", color=colour, markersize=5, markeredgecolor="white")
+    axes.margins(x=0.06)
     if largest > WIDE:
         axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator([float(2**i) for i in range(16) if 2**i <= largest]))
