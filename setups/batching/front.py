@@ -1,7 +1,8 @@
 """One application server process: HTTP on one side, the transport on the other.
 
-`python -m batching.front INDEX FRONTS PARENT_PID`, started by the supervisor in the run's folder. Lines on standard
-input say which worker died (`gone NAME ID,ID,...`, the ids it was running). SIGTERM drains.
+`python -m batching.front INDEX PARENT_PID`, started by the supervisor in the run's folder. The first line on standard
+input says how many fronts there are, later ones which worker died (`gone NAME ID,ID,...`, the ids it was running).
+SIGTERM drains.
 """
 
 import asyncio
@@ -99,10 +100,13 @@ def hear(app: App) -> None:
 
 
 def main() -> None:
-    """Serve as front INDEX of FRONTS."""
-    index, fronts, parent = (int(word) for word in sys.argv[1:4])
+    """Serve as front INDEX, once told of how many."""
+    index, parent = (int(word) for word in sys.argv[1:3])
     die_with_parent(parent)
-    uvloop.run(run(from_environment(), index, fronts))
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as told:    # what follows stays for `hear`
+        fronts = told.readline()
+    if fronts:
+        uvloop.run(run(from_environment(), index, int(fronts)))
 
 
 if __name__ == "__main__":

@@ -131,17 +131,18 @@ def start(deployment: Deployment, stopping: list[int]) -> bool:
         return False
     deployment.boards = [worker_board(Path(), slot) for slot in range(settings.workers)]
     deployment.workers = [Child("worker", (str(slot),)) for slot in range(settings.workers)]
-    for child in deployment.workers:
+    deployment.fronts = [Child("front", ("0",))]    # the first one imports its modules while the models load
+    for child in [*deployment.workers, *deployment.fronts]:
         child.start()
     if not _await(deployment, stopping, lambda: all(board["ready"] for board in deployment.boards),
-                  [*deployment.companions, *deployment.owners, *deployment.workers]):
+                  [*deployment.companions, *deployment.owners, *deployment.workers, *deployment.fronts]):
         return False
     count = settings.fronts if settings.fronts != AUTO else _fronts(deployment)
-    for child in deployment.workers:
+    for index in range(1, count):
+        deployment.fronts.append(Child("front", (str(index),)))
+        deployment.fronts[index].start()
+    for child in [*deployment.workers, *deployment.fronts]:
         child.say(f"{count}\n")
-    deployment.fronts = [Child("front", (str(index), str(count))) for index in range(count)]
-    for child in deployment.fronts:
-        child.start()
     owners = f"{settings.owners} owners of the device, " if settings.owners else ""
     print(f"{owners}{settings.workers} workers, {count} fronts, batches up to "
           f"{[int(board['best']) for board in deployment.boards]}", flush=True)
@@ -191,6 +192,8 @@ def keep(deployment: Deployment) -> None:
             child.retire()
         if child.process is None and now_s >= child.due_s:
             child.start()
+            if child.module == "front":
+                child.say(f"{len(deployment.fronts)}\n")
 
 
 def _bury(deployment: Deployment, child: Child, board: Board) -> None:
