@@ -87,7 +87,8 @@ def test_the_ladder_holds_every_setup_and_stays_within_its_time() -> None:
     catalog = Catalog(ROOT)
     attempts = expand(catalog.plan("ladder"), catalog, 3)
     cells = {(a.setup.name, a.workload.name) for a in attempts}
-    assert cells == {(s, w) for s in catalog.setup_names() for w in catalog.workload_names()}
+    raced = set(catalog.workload_names()) - {"vision"}  # at 85 ms a core it is for a GPU
+    assert cells == {(s, w) for s in catalog.setup_names() for w in raced}
     load_s = sum(a.scenario.duration_s + a.scenario.warmup_s for a in attempts)
     assert load_s < 10 * 60  # the rest of the 25 minutes is for starting and stopping servers
     assert len(attempts) == 5 * len(cells)
