@@ -5,7 +5,8 @@ import shutil
 from pathlib import Path
 
 from harness.errors import UsageError
-from harness.parcel.source import Source, remember
+from harness.parcel.manifest import NAME, fetch, read_manifest
+from harness.parcel.source import Source, cache_folder, remember
 from harness.run.preinstalled import preinstalled
 
 
@@ -21,6 +22,10 @@ def choose(wheels: list[Path], offline: bool, system: str | None, online: bool) 
 
 
 def _folders_of_wheels(folder: Path) -> list[str]:
+    """Where wheels lie below the folder; those of a parcel come into the cache, with the models beside them."""
+    if any(folder.glob(f"part-*/{NAME}")):
+        fetch(folder, read_manifest(folder), cache_folder())
+        folder = cache_folder() / "wheels"
     folders = sorted({str(wheel.parent.resolve()) for wheel in folder.rglob("*.whl")})
     if not folders:
         raise UsageError(f"{folder}: there is no wheel in it", "name a folder that `tailrace pack` made")

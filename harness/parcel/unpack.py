@@ -38,6 +38,8 @@ def unpack(wanted: Wanted, say: Callable[[str], None]) -> None:
     if Path(sys.prefix).resolve() == wanted.venv.resolve():
         raise TailraceError(f"{sys.executable}: is of the environment that is to be made",
                             "run this with the machine's own Python")
+    if wanted.venv.exists() and not (wanted.venv / "pyvenv.cfg").is_file():
+        raise TailraceError(f"{wanted.venv}: is there and is no environment", "name another folder with --venv")
     manifest, here = read_manifest(wanted.parcel), ".".join(map(str, sys.version_info[:2]))
     if manifest.python != here:
         raise TailraceError(f"{wanted.parcel}: is packed for Python {manifest.python}, and this is {here}",

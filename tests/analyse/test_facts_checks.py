@@ -82,6 +82,7 @@ def test_a_process_off_its_cpus_spoils_the_run(queue: Queue, seen: Seen) -> None
 
 @pytest.mark.parametrize(("facts", "expected"), [
     ({"unlike_lock": ["numpy 1.0 is installed where the lock says 2.0"]}, {"lock": "invalid"}),
+    ({"stands_in": ["numpy 2.5.2 of the machine (locked: 2.5.5)"]}, {"lock": "note"}),
     ({"payload_pool": 64}, {"payloads": "warning"}),
     ({"payload_pool": 4096}, {}),
     ({"repeats": {"fresh_ms": [5.0] * 12, "repeat_ms": [1.0] * 12}}, {"cached": "warning"}),

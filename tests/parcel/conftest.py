@@ -13,7 +13,7 @@ import uv
 Wheel = Callable[..., str]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_wheel() -> Wheel:
     """`make_wheel(folder, name, version, requires=(), says="")` writes a wheel whose module has VERSION and `main`,
     with a command of its name; gives its line in a lock."""

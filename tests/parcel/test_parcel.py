@@ -1,8 +1,8 @@
 """Parcels: what is packed arrives whole or not at all, and every mistake is one sentence."""
 
-import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,12 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.cli.sources import choose
 from harness.errors import TailraceError, UsageError
-from harness.parcel.manifest import NAME, Manifest, divide, fetch, read_manifest
+from harness.parcel.manifest import NAME, divide, fetch, read_manifest
+from harness.parcel.source import Source, source
 from harness.parcel.unpack import Wanted, unpack
 from harness.run.pack import Packed, Target, groups_of, pack, read_present
 
 Wheel = Callable[..., str]
+MODEL = "echo-0123456789abcdef"
 HERE = ".".join(map(str, sys.version_info[:2]))
 
 
@@ -56,10 +59,9 @@ def packed(tmp_path: Path, lines: list[str], present: dict[str, str] | None = No
     return pack(tmp_path / "parcel", target, groups_of([([lock], ())], target), models, int(mib * 2**20), say)
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
+def write_model(tmp_path: Path) -> Path:
     """A prepared model that is larger than a part."""
-    folder = tmp_path / "kept" / "echo-0123456789abcdef"
+    folder = tmp_path / "kept" / MODEL
     (folder / "deep").mkdir(parents=True)
     (folder / "weights.bin").write_bytes(os.urandom(5 << 20))
     (folder / "deep" / "words.txt").write_text("a\nb\n")
@@ -67,7 +69,8 @@ def model(tmp_path: Path) -> Path:
     return folder
 
 
-def test_what_is_packed_arrives(tmp_path: Path, index: Path, make_wheel: Wheel, model: Path) -> None:
+def test_what_is_packed_arrives(tmp_path: Path, index: Path, make_wheel: Wheel) -> None:
+    model = write_model(tmp_path)
     lines = [make_wheel(index, "apple", "1.0"), make_wheel(index, "pear", "2.0"),
              f"grape==1.0 ; python_version < '3' --hash=sha256:{'0' * 64}\n"]
     result = packed(tmp_path, lines, models=(model,))
@@ -147,10 +150,21 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path: Path, index: Path)
     assert index.is_dir()
 
 
+@pytest.fixture(scope="module")
+def packed_once(tmp_path_factory: pytest.TempPathFactory, make_wheel: Wheel) -> Path:
+    """A wheel and a model, in three parts."""
+    folder = tmp_path_factory.mktemp("once")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_NO_INDEX", "1")
+        patch.setenv("PIP_FIND_LINKS", str(folder / "index"))
+        packed(folder, [make_wheel(folder / "index", "apple", "1.0")], models=(write_model(folder),))
+    return folder / "parcel"
+
+
 @pytest.fixture
-def brought(tmp_path: Path, index: Path, make_wheel: Wheel, model: Path) -> Path:
-    packed(tmp_path, [make_wheel(index, "apple", "1.0")], models=(model,))
-    return tmp_path / "parcel"
+def brought(tmp_path: Path, packed_once: Path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(packed_once, tmp_path / "parcel"))
 
 
 def test_a_part_that_did_not_come(tmp_path: Path, brought: Path) -> None:
@@ -170,6 +184,13 @@ def test_a_piece_that_was_damaged(tmp_path: Path, brought: Path) -> None:
         fetch(brought, read_manifest(brought), tmp_path / "cache")
     left = [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     assert left == ["apple-1.0-py3-none-any.whl"]
+
+
+def test_a_parcel_is_a_folder_of_wheels_too(tmp_path: Path, brought: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAILRACE_CACHE", str(tmp_path / "cache"))
+    choose([brought], True, None, online=False)
+    assert source() == Source((str(tmp_path / "cache" / "wheels"),), True, "")
+    assert (tmp_path / "cache" / "workloads" / MODEL / "manifest.json").is_file()
 
 
 def test_parts_of_two_parcels(brought: Path) -> None:
@@ -217,8 +238,8 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, brought: Path) -> None:
 def test_the_wrong_python_and_the_wrong_place(tmp_path: Path, brought: Path) -> None:
     with pytest.raises(TailraceError, match="machine's own Python"):
         unpack(Wanted(brought, Path(sys.prefix), system_packages=False), silent)
-    manifest = dataclasses.replace(read_manifest(brought), python="3.99")
-    assert isinstance(manifest, Manifest)
+    with pytest.raises(TailraceError, match="is no environment"):
+        unpack(Wanted(brought, tmp_path, system_packages=False), silent)
     for path in brought.glob(f"part-*/{NAME}"):
         path.write_text(path.read_text().replace(f'"python": "{HERE}"', '"python": "3.99"'))
     with pytest.raises(TailraceError, match=rf"is packed for Python 3.99, and this is {HERE}"):
