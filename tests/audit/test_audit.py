@@ -72,7 +72,7 @@ def clean(place: Lab) -> Sequence[StoredRun]:
 @pytest.mark.live
 def test_faults_of_servers_and_records_are_caught_for_real(place: Lab, clean: Sequence[StoredRun]) -> None:
     chosen = ("stalls", "crashes mid run", "lies", "remembers", "over capacity", "rows edited", "unlike schedules",
-              "another run", "environment unlike its lock")
+              "another run", "environment unlike its lock", "GPU too hot", "GPU shared")
     trials = [judged(fault, fault.seed(place, clean, 0)) for fault in FAULTS if fault.name in chosen]
     assert len(trials) == len(chosen)
     assert [trial.fault for trial in trials if not trial.caught] == []
