@@ -63,7 +63,7 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> In
     return Interval(float(data.mean()), float(data.mean()) - half, float(data.mean()) + half, confidence)
 
 
-def student(confidence: float, freedom: int) -> float:
+def student(confidence: float, freedom: float) -> float:
     """Student's t that leaves (1 − confidence)/2 above it."""
     return float(special.stdtrit(freedom, (1 + confidence) / 2))
 

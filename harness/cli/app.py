@@ -20,6 +20,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
 Results = Annotated[Path, typer.Option(help="Folder of the records.")]
 Prices = Annotated[list[str] | None, typer.Option("--price", help="SETUP=USD/h, for example flask=0.34/h; repeatable.")]
 Kwh = Annotated[float | None, typer.Option("--price-kwh", min=0, help="USD per kWh of a GPU's energy.")]
+Against = Annotated[Path | None, typer.Option(help="Another machine's results: these beside it, or CPU and GPU.")]
 Names = list[str] | None
 
 
@@ -100,11 +101,12 @@ def report(
     gate: Annotated[bool, typer.Option("--gate", help="Exit 99, 110 or 111 when a verdict is not `pass`.")] = False,
     price: Prices = None,
     price_kwh: Kwh = None,
+    against: Against = None,
 ) -> None:
     """Write notebook.ipynb (executed), report.html, report.md, summary.json and junit.xml."""
     from harness.cli import findings
 
-    raise typer.Exit(findings.report(results, out, plan, baseline, price or [], gate, price_kwh))
+    raise typer.Exit(findings.report(results, out, plan, baseline, price or [], gate, price_kwh, against))
 
 
 @app.command()
@@ -128,12 +130,13 @@ def compare(
     force: Annotated[bool, typer.Option("--force", help="Compare unlike machines or models all the same.")] = False,
     price: Prices = None,
     price_kwh: Kwh = None,
+    against: Against = None,
     json: Json = False,
 ) -> None:
     """Compare setups in the manner of benchstat; `~` stands where nothing can be told."""
     from harness.cli import findings
 
-    findings.compare(results, baseline, plan, price or [], force, json, price_kwh)
+    findings.compare(results, baseline, plan, price or [], force, json, price_kwh, against)
 
 
 @app.command()

@@ -16,7 +16,7 @@ from harness.report.words import clean, figure, milliseconds
 PARTS: dict[str, tuple[str, str, str]] = {
     "lag": ("sent late", "#b0b0b0", INK), "connect_send": ("connect and send", "#cfcfcf", INK),
     "queue": ("queue", "#e8a33d", INK), "wait": ("batch wait", "#f3d9a4", INK),
-    "copy": ("GPU copy", "#b9a7cf", INK), "kernel": ("GPU kernel", "#5d4580", "white"),
+    "copy": ("copy", "#b9a7cf", INK), "kernel": ("kernel", "#5d4580", "white"),
     "model": ("model", "#24527a", "white"), "rest": ("the rest", "#9cc3dd", INK),
 }
 ACROSS = 4
@@ -58,7 +58,7 @@ def _segment(axes: Axes, row: int, start: float, width: float, *, look: tuple[st
 def _look(part: str, gpu: bool = False) -> tuple[str, str, str]:
     """`gpu`: beside kernels, what is left of the model is what the CPU does of it."""
     if part == "model" and gpu:
-        return ("model on the CPU", *PARTS[part][1:])
+        return ("model on CPU", *PARTS[part][1:])
     return PARTS.get(part, (clean(part).replace("_", " "), "#dddddd", INK))
 
 

@@ -42,7 +42,7 @@ def tails(match: Match, traces: Traces, ink: Mapping[str, Ink]) -> Chart:
         axes.annotate(f"promise: {clean(promise.text)}", (limit, 1.25), xytext=(0, 5), textcoords="offset points",
                       ha="right" if limit > math.sqrt(low * high) else "left", color=INK)
         axes.plot([limit], [1 - promise.quantile], "o", color=INK, markersize=5, markerfacecolor="white", zorder=4)
-    _latency_axis(axes.xaxis, axes.get_xlim())
+    latency_axis(axes.xaxis, axes.get_xlim())
     axes.set(xlabel="latency from the due time (ms, log)", ylabel="share of requests that took longer (log)")
     _share_axis(axes)
     _key_list(fig, [(cell, ink[cell.setup]) for cell in reversed(shown)])
@@ -126,10 +126,10 @@ def _panel(axes: Axes, cell: Cell, seen: Timeline, ink: Ink, limits: tuple[float
         count, share = int(seen.errors.sum()), float(seen.errors.sum() / seen.n.sum())
         axes.annotate(f"× {count:,} failed ({percent(share)})", (1, 1), xycoords="axes fraction", xytext=(0, 4),
                       textcoords="offset points", ha="right", color=BROKEN)
-    _latency_axis(axes.yaxis, limits, most=4)
+    latency_axis(axes.yaxis, limits, most=4)
 
 
-def _latency_axis(axis: object, span: tuple[float, float], most: int = 9) -> None:
+def latency_axis(axis: object, span: tuple[float, float], most: int = 9) -> None:
     """Ticks at 1, 2 and 5 times powers of ten as a reader writes them."""
     low, high = math.log10(span[0]), math.log10(span[1])
     steps: tuple[int, ...] = (1, 2, 5)

@@ -14,7 +14,7 @@ def html(analysis: Analysis, metas: Sequence[RunMeta]) -> str:
     """Everything a reader needs to believe the figures or to make them again."""
     return "".join((
         "<h3>What was asked</h3>", _asked(metas), "<h3>How a figure is made</h3>", _figures(metas),
-        "<h3>What it costs</h3>", _prices(analysis), "<h3>On which machine</h3>", _facts(analysis.machine),
+        "<h3>What it costs</h3>", _prices(analysis), "<h3>On which machine</h3>", facts(analysis.machine),
         "<h3>With which versions</h3>", _versions(metas), "<h3>The runs</h3>", _runs(metas)))
 
 
@@ -98,8 +98,9 @@ def _list(lines: Iterable[str]) -> str:
     return f"<ul>{''.join(f'<li>{escaped(line)}</li>' for line in lines)}</ul>"
 
 
-def _facts(facts: Mapping[str, object]) -> str:
-    flat = _flat(facts)
+def facts(told: Mapping[str, object]) -> str:
+    """What is known about a machine, as a table."""
+    flat = _flat(told)
     if not flat:
         return "<p>Nothing was recorded about the machine.</p>"
     rows = "".join(f"<tr><th scope='row'>{escaped(name)}</th><td>{escaped(value)}</td></tr>" for name, value in flat)
@@ -128,7 +129,7 @@ def _versions(metas: Sequence[RunMeta]) -> str:
                       for meta in metas if meta.git.get("commit")})
     rows = [(name, ", ".join(sorted(found))) for name, found in sorted(versions.items())]
     rows += [("commit", ", ".join(commits))] if commits else []
-    return _facts(dict(rows)) if rows else "<p>No versions were recorded.</p>"
+    return facts(dict(rows)) if rows else "<p>No versions were recorded.</p>"
 
 
 def _runs(metas: Sequence[RunMeta]) -> str:
