@@ -95,7 +95,8 @@ def backends(folder: Path, wheel: Path) -> Path:
 def environment(wheel: Path) -> dict[str, str]:
     """Where Triton and its instances find their libraries. This interpreter's libpython comes first: the system's may
     be of another 3.x.y than the modules that it would load."""
-    libraries = [sysconfig.get_config_var("LIBDIR"), str(wheel.parents[1] / "nvidia_pytriton.libs")]
+    libraries = [sysconfig.get_config_var("LIBDIR"), str(wheel.parents[1] / "nvidia_pytriton.libs"),
+                 *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
     return os.environ | {"LD_LIBRARY_PATH": ":".join(libraries)}
 
 

@@ -116,11 +116,11 @@ def eventually(what: Callable[[], bool], seconds: float = 10.0) -> bool:
 def deploy(tmp_path: Path) -> Iterator[Deploy]:
     """Starts a setup by name, with knobs; everything it left is killed after the test."""
     with ExitStack() as stack:
-        def start(name: str, device: str = "cpu", **knobs: str | int) -> Deployment:
+        def start(name: str, device: str = "cpu", workload: Path = MOODY, **knobs: str | int) -> Deployment:
             setup = read_setup(ROOT / "setups" / name)
             if lacks := lacking(setup.needs.model_dump(), setup.folder):
                 pytest.skip(lacks)
-            deployment = _started(setup.with_knobs({**setup.knobs, "workers": 2, **knobs}), device,
+            deployment = _started(setup.with_knobs({**setup.knobs, "workers": 2, **knobs}), device, workload,
                                   tmp_path / f"run{len(list(tmp_path.glob('run*')))}")
             stack.callback(_end, deployment)
             assert eventually(lambda: deployment.ready() or deployment.process.poll() is not None, 60)
@@ -144,17 +144,17 @@ def start(deploy: Deploy) -> Iterator[Deploy]:
         server.process.wait(30)
 
 
-def _started(setup: Setup, device: str, folder: Path) -> Deployment:
+def _started(setup: Setup, device: str, workload: Path, folder: Path) -> Deployment:
     folder.mkdir()
     port, metrics_port = free_port(), free_port()
     # The moody workload needs nothing but Python; the environment is the one that other tests need as well.
     python = environment([ROOT / "workloads" / "requirements.txt", setup.lock], displaced=setup.displaces).python
     values = setup.knobs
-    paths = [setup.folder, setup.folder.parent, MOODY]
+    paths = [setup.folder, setup.folder.parent, workload]
     told = {
         "PATH": f"{python.parent}:{os.environ['PATH']}", "PYTHONPATH": ":".join(map(str, paths)), "HOST": "127.0.0.1",
         "PORT": str(port), "METRICS_PORT": str(metrics_port),
-        "WORKLOAD": str(MOODY), "MODEL_DIR": str(MOODY), "THREADS": "1", "DEVICE": device,
+        "WORKLOAD": str(workload), "MODEL_DIR": str(workload), "THREADS": "1", "DEVICE": device,
         "SERVER_CORES": "2", "TMPDIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1",
         **{f"KNOB_{knob.upper()}": str(value) for knob, value in values.items()}}
     words = {"host": "127.0.0.1", "port": port, "python": python, **values}

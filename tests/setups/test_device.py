@@ -7,11 +7,25 @@ from pathlib import Path
 
 import pytest
 
+from harness.catalog.discover import Catalog
+from harness.plan.expand import resolve_knobs
+from harness.run.agent import Agent
+from harness.run.cores import split
+from harness.run.environments import environment, lacking_packages
+from harness.run.launch import Place, scratch_folder, server_command
+from harness.run.points_answers import golden_together
+from harness.run.prepare import prepare
+from harness.run.process import Server
+from harness.run.ready import answer_golden, await_ready
+from harness.run.sockets import free_port
+from harness.run.subject import Subject
 from tests.setups.conftest import Deploy, Deployment, eventually
 
 pytestmark = pytest.mark.live
 
 ours = pytest.mark.parametrize("setup", ["zmq-batching", "redis-batching"])
+CATALOG = Catalog(Path(__file__).parents[2])
+PLAIN = Path(__file__).parent / "plain"
 DEVICE = "torch-cpu"        # any that is not the CPU itself
 
 
@@ -39,9 +53,8 @@ def test_workers_prepare_and_one_owner_computes(deploy: Deploy, setup: str) -> N
     assert len(server.processes("batching.worker")) == 2
 
 
-@ours
-def test_what_several_workers_prepared_is_computed_at_once(deploy: Deploy, setup: str) -> None:
-    server = deploy(setup, DEVICE, workers=4, max_batch=4)
+def test_what_several_workers_prepared_is_computed_at_once(deploy: Deploy) -> None:
+    server = deploy("zmq-batching", DEVICE, workers=4, max_batch=4)
     first = server.later({"x": 0, "ms": 300})
     time.sleep(0.1)
     rest = [server.later({"x": i, "ms": 5}) for i in range(1, 33)]
@@ -50,9 +63,8 @@ def test_what_several_workers_prepared_is_computed_at_once(deploy: Deploy, setup
     assert max(int(reply.headers["x-batch-size"]) for reply in replies) > 4
 
 
-@ours
-def test_an_owner_computes_no_more_than_it_may_at_once(deploy: Deploy, setup: str) -> None:
-    server = deploy(setup, DEVICE, workers=4, max_batch=4, device_batch=6)
+def test_an_owner_computes_no_more_than_it_may_at_once(deploy: Deploy) -> None:
+    server = deploy("zmq-batching", DEVICE, workers=4, max_batch=4, device_batch=6)
     first = server.later({"x": 0, "ms": 200})
     time.sleep(0.05)
     rest = [server.later({"x": i, "ms": 5}) for i in range(1, 33)]
@@ -73,9 +85,8 @@ def test_a_killed_owner_loses_no_request_and_is_replaced(deploy: Deploy, setup: 
     assert server.metric("tailrace_worker_deaths_total") == 1
 
 
-@ours
-def test_without_an_owner_it_is_not_ready(deploy: Deploy, setup: str) -> None:
-    server = deploy(setup, DEVICE)
+def test_without_an_owner_it_is_not_ready(deploy: Deploy) -> None:
+    server = deploy("zmq-batching", DEVICE)
     (process,) = server.processes("batching.owner")
     process.send_signal(signal.SIGKILL)
     assert eventually(lambda: not server.ready(), 2)
@@ -95,9 +106,8 @@ def test_an_item_on_which_owners_die_fails_alone_after_two(deploy: Deploy, setup
     assert len((tmp_path / "diary").read_text("utf-8").splitlines()) == 2
 
 
-@ours
-def test_a_hanging_owner_is_killed_and_the_rest_is_answered(deploy: Deploy, setup: str) -> None:
-    server = deploy(setup, DEVICE, hung_after_ms=500)
+def test_a_hanging_owner_is_killed_and_the_rest_is_answered(deploy: Deploy) -> None:
+    server = deploy("zmq-batching", DEVICE, hung_after_ms=500)
     hanging = server.later({"x": 1, "hang": True})
     time.sleep(0.1)
     neighbour = server.later({"x": 5})
@@ -106,9 +116,8 @@ def test_a_hanging_owner_is_killed_and_the_rest_is_answered(deploy: Deploy, setu
     assert server.metric("tailrace_workers_hung_total") == 2
 
 
-@ours
-def test_a_poisonous_item_fails_alone(deploy: Deploy, setup: str) -> None:
-    server = deploy(setup, DEVICE, workers=3)
+def test_a_poisonous_item_fails_alone(deploy: Deploy) -> None:
+    server = deploy("zmq-batching", DEVICE, workers=3)
     first = server.later({"x": 0, "ms": 300})
     time.sleep(0.1)
     rest = [server.later({"x": i, "fail": i == 3}) for i in range(1, 9)]
@@ -117,9 +126,8 @@ def test_a_poisonous_item_fails_alone(deploy: Deploy, setup: str) -> None:
     assert "asked to fail" in rest[2].result().json()["error"]
 
 
-@ours
-def test_the_device_does_not_wait_while_workers_prepare_and_finish(deploy: Deploy, setup: str) -> None:
-    server = deploy(setup, DEVICE, workers=3, max_batch=1, device_batch=1)
+def test_the_device_does_not_wait_while_workers_prepare_and_finish(deploy: Deploy) -> None:
+    server = deploy("zmq-batching", DEVICE, workers=3, max_batch=1, device_batch=1)
     begun = server.metric("tailrace_device_seconds_total")
     start = time.monotonic()
     answers = [server.later({"x": i, "ms": 20, "host_ms": 5}) for i in range(60)]
@@ -141,6 +149,15 @@ def test_stopping_answers_what_is_in_flight_and_leaves_nothing(deploy: Deploy, s
     assert not server.processes()
 
 
+def test_a_model_without_halves_is_held_by_workers_and_computes_large_batches(deploy: Deploy) -> None:
+    server = deploy("zmq-batching", DEVICE, PLAIN, workers=4, max_batch=4, device_batch=64)
+    replies = [each.result() for each in [server.later({"x": i}) for i in range(200)]]
+    assert [reply.json()["y"] for reply in replies] == [i * i for i in range(200)]
+    assert list(parts(replies[0].headers)) == ["queue", "wait", "model"]
+    assert (len(server.processes("batching.worker")), len(server.processes("batching.owner"))) == (1, 0)
+    assert max(int(reply.headers["x-batch-size"]) for reply in replies) > 16
+
+
 @pytest.mark.parametrize("setup", ["flask", "fastapi", "zmq-batching", "litserve", "ray-serve", "bentoml"])
 def test_copying_and_computing_are_told_where_the_model_tells_them(start: Deploy, setup: str) -> None:
     told = parts(start(setup, "telling", workers=1).predict({"x": 3, "ms": 5}).headers)
@@ -150,3 +167,20 @@ def test_copying_and_computing_are_told_where_the_model_tells_them(start: Deploy
 
 def test_triton_answers_on_a_device(start: Deploy) -> None:
     assert start("triton", "telling", workers=1).predict({"x": 3}).json() == {"y": 9}
+
+
+@pytest.mark.timeout(300)
+def test_a_real_model_answers_right_through_an_owner() -> None:
+    setup, torch, workload = CATALOG.setup("zmq-batching"), CATALOG.setup("torchserve"), CATALOG.workload("embed")
+    if lacking := lacking_packages(torch.needs.packages):
+        pytest.skip(f"no package index or wheel folder has {lacking[0]}")
+    prepared = prepare(workload, print)
+    python = environment([workload.lock, setup.lock, torch.lock]).python
+    knobs = resolve_knobs(setup, {"workers": 2, "device_batch": 8, "deadline_ms": 60_000}, 2)
+    with scratch_folder() as scratch, Agent(workload, prepared, environment([workload.lock])) as agent:
+        place, port = Place((python,), prepared.folder, scratch, scratch / "log", split().server, DEVICE), free_port()
+        with Server(server_command(setup, workload, knobs, place, port)) as server:
+            await_ready(server, setup, port, place.log)
+            answer_golden(setup, port, agent, 60.0)
+            subject = Subject(setup, server, port, agent, scratch, agent.content_type(), agent.golden())
+            golden_together(subject)
