@@ -33,12 +33,12 @@ test-live: .venv/dev
 	touch $@
 
 .venv/harness: requirements/harness.txt pyproject.toml .venv/bootstrap
-	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r $<
+	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r $<
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 
 .venv/dev: requirements/dev.txt .venv/harness
-	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r $<
+	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r $<
 	touch $@
 
 # Re-resolve the harness's own locks; setups and workloads keep theirs beside their .in files.

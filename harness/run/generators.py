@@ -19,7 +19,7 @@ from harness.run.pipes import Lines, Message
 
 _MODULES = {"http": "generator", "grpc": "grpc_generator"}
 _READY_S = 120.0
-_LEAD_S = 0.2
+_LEAD_S = 0.1
 _WRITING_S = 30.0
 _ROOT = Path(harness.__file__).parents[1]
 
