@@ -163,17 +163,19 @@ def _pip_download(wanted: Sequence[Pin], target: Target, place: Path) -> None:
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     listed.unlink()
     if done.returncode:
-        raise TailraceError(_complaint(done.stderr, target), "see `tailrace pack --help`, or check the network")
+        raise TailraceError(complaint(done.stderr, target),
+                            "check the network, the space on the disk, and `tailrace pack --help`")
 
 
-def _complaint(said: str, target: Target) -> str:
+def complaint(said: str, target: Target) -> str:
     """pip's many lines as one sentence."""
     if lacks := re.search(r"No matching distribution found for (\S+)", said):
         return f"no wheel of {lacks[1]} runs on Python {target.python} with glibc {target.glibc}"
     if unlike := re.search(r"DO NOT MATCH THE HASHES.*?\n\s+(\S+)", said, re.DOTALL):
         return f"{unlike[1]}: what the index has is not what the lock names"
-    errors = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR: ")]
-    return (errors[-1] if errors else " ".join(said.split()[-30:])).rstrip(".") or "pip could not download the wheels"
+    lines = said.strip().splitlines() or ["pip could not download the wheels"]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ") and line[-1] != ":"]
+    return (errors or lines)[-1].rstrip(".")
 
 
 def _requires(wheel: Path) -> list[str]:

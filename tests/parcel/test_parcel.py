@@ -19,7 +19,7 @@ from harness.errors import TailraceError, UsageError
 from harness.parcel.manifest import NAME, divide, fetch, read_manifest
 from harness.parcel.source import Source, source
 from harness.parcel.unpack import Wanted, unpack
-from harness.run.pack import Packed, Target, groups_of, pack, read_present
+from harness.run.pack import Packed, Target, complaint, groups_of, pack, read_present
 
 Wheel = Callable[..., str]
 MODEL = "echo-0123456789abcdef"
@@ -125,6 +125,17 @@ def test_a_wheel_that_is_not_what_is_locked(tmp_path: Path, index: Path, make_wh
     with pytest.raises(TailraceError, match=r"apple==1\.0.*is not what the lock names"):
         packed(tmp_path, [line])
     assert not list(tmp_path.glob("*parcel*"))
+
+
+@pytest.mark.parametrize(("said", "told"), [
+    ("ERROR: Exception:\nTraceback (most recent call last):\nOSError: [Errno 28] No space left on device\n",
+     "OSError: [Errno 28] No space left on device"),
+    ("WARNING: Retrying\nERROR: Could not install packages due to an OSError: timed out.\n\n",
+     "Could not install packages due to an OSError: timed out"),
+    ("", "pip could not download the wheels"),
+])
+def test_pip_s_words_become_one_sentence(said: str, told: str) -> None:
+    assert complaint(said, Target(HERE, "2.28", {})) == told
 
 
 def test_interrupted_it_leaves_what_was_there(tmp_path: Path, index: Path, make_wheel: Wheel) -> None:
