@@ -11,6 +11,7 @@ from harness.catalog.scenario import Scenario, Stage, read_scenario
 from harness.catalog.setup import Setup, read_setup
 from harness.catalog.slo import parse_promise
 from harness.catalog.toml import validate
+from harness.catalog.workload import read_workload
 from harness.errors import Exit, TailraceError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,6 +76,27 @@ def test_unknown_key_of_a_setup_names_the_nearest(tmp_path: Path) -> None:
         'title="t"\nidea="i"\ntier="basic"\nengine="e"\ncommand=["x"]\nredy="/x"\n')
     with pytest.raises(TailraceError, match=r"unknown key 'redy'; did you mean 'ready'\?"):
         read_setup(folder)
+
+
+@pytest.mark.parametrize(("line", "said"), [
+    ('devices = ["tpu"]', "workload.toml: '0' in [devices] is 'tpu': Input should be 'cpu' or 'gpu'"),
+    ("devices = []", "workload.toml: 'devices' is list: Tuple should have at least 1 item"),
+    ('shares = ["acelerator"]', "shares names 'acelerator', which is no folder beside mine"),
+])
+def test_devices_and_shared_folders_of_a_workload_must_be_there(tmp_path: Path, line: str, said: str) -> None:
+    folder, shared = tmp_path / "mine", tmp_path / "accelerator"
+    folder.mkdir()
+    shared.mkdir()
+    text = 'title="t"\nidea="i"\nmodality="text"\n'
+    (folder / "workload.toml").write_text(f"{text}{line}\n")
+    with pytest.raises(TailraceError) as caught:
+        read_workload(folder)
+    assert said in str(caught.value)
+    (folder / "workload.toml").write_text(f'{text}shares = ["accelerator"]\n')
+    made = read_workload(folder)
+    assert made.devices == ("cpu",)
+    assert made.code == (folder, shared)
+    assert made.imports == (folder, tmp_path)
 
 
 def test_unknown_names_get_the_nearest(tmp_path: Path) -> None:

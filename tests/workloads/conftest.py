@@ -46,3 +46,49 @@ def inside() -> Callable[[str, str], Any]:
         return json.loads(done.stdout.splitlines()[-1])
 
     return run
+
+
+BESIDE = """
+import base64, itertools, json, os, pathlib, threading
+from dataclasses import replace
+import numpy as np
+import model, stream
+from accelerator.buckets import Buckets
+from accelerator.engine import open_engine
+from accelerator.ort import BoundEngine, CpuEngine
+from accelerator.spec import precision
+directory = pathlib.Path(os.environ["MODEL_DIR"])
+file = directory / "model.onnx"
+golden = json.loads((pathlib.Path(model.__file__).parent / "golden.json").read_text())
+bodies = [each["body"].encode() if "body" in each else base64.b64decode(each["body_base64"]) for each in golden]
+host = model.load_host(directory)
+def drawn(count, seed):
+    return [model.decode(body) for body, _ in itertools.islice(stream.payloads(seed), count)]
+def wrong(loaded, which):
+    answers = model.predict(loaded, [model.decode(bodies[index]) for index in which])
+    return [stream.same(model.encode(answer), golden[index]["answer"])
+            for index, answer in zip(which, answers, strict=True)]
+def refused(make):
+    try:
+        make()
+    except ValueError as error:
+        return str(error)
+def apart(one, other):
+    return max(float(np.abs(one[name].astype(float) - other[name]).max()) for name in one)
+"""
+
+
+@pytest.fixture(scope="session")
+def beside() -> Callable[[str, Path, str, dict[str, str]], Any]:
+    """Runs code, after BESIDE, with a python beside a workload; what its variable `told` holds comes back."""
+
+    def run(name: str, python: Path, code: str, more: dict[str, str]) -> Any:
+        workload = CATALOG.workload(name)
+        variables = {**os.environ, "PYTHONPATH": ":".join(map(str, workload.imports)), "OMP_NUM_THREADS": "2",
+                     "MODEL_DIR": str(prepare(workload, print).folder), **more}
+        done = subprocess.run([python, "-P", "-B", "-c", f"{BESIDE}\n{code}\nprint(json.dumps(told))"], env=variables,
+                              capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run

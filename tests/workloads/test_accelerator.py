@@ -137,6 +137,9 @@ def test_only_what_is_asked_for_is_kept(onnx_file: ModuleType) -> None:
     given_a = onnx_file.asking(graph, ("a",), ("d",))
     assert [each.operator for each in given_a.nodes] == ["B", "D"]
     assert given_a.inputs == ("a",)
+    for strangers in ((("e",), ("c",)), ((), ("e",))):
+        with pytest.raises(ValueError, match="computes no 'e'"):
+            onnx_file.asking(graph, *strangers)
 
 
 def test_nodes_are_fused_where_nobody_else_reads_what_lies_between(onnx_file: ModuleType) -> None:

@@ -1,7 +1,5 @@
 """What a GPU would run, on PyTorch's CPU device, against ONNX Runtime; skipped where PyTorch cannot be had."""
 
-import json
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,59 +9,24 @@ import pytest
 
 from harness.catalog.discover import Catalog
 from harness.run.environments import environment, environments, lacking_packages
-from harness.run.prepare import prepare
 
 CATALOG = Catalog(Path(__file__).parents[2])
 NAMES = [name for name in CATALOG.workload_names() if "gpu" in CATALOG.workload(name).devices]
 Run = Callable[..., Any]
 pytestmark = pytest.mark.live
-HEAD = """
-import base64, itertools, json, os, pathlib, threading
-from dataclasses import replace
-import numpy as np
-import model, stream
-from accelerator.buckets import Buckets
-from accelerator.engine import open_engine
-from accelerator.ort import BoundEngine, CpuEngine
-from accelerator.spec import precision
-directory = pathlib.Path(os.environ["MODEL_DIR"])
-file = directory / "model.onnx"
-golden = json.loads((pathlib.Path(model.__file__).parent / "golden.json").read_text())
-bodies = [each["body"].encode() if "body" in each else base64.b64decode(each["body_base64"]) for each in golden]
-host = model.load_host(directory)
-def drawn(count, seed):
-    return [model.decode(body) for body, _ in itertools.islice(stream.payloads(seed), count)]
-def wrong(loaded, which):
-    answers = model.predict(loaded, [model.decode(bodies[index]) for index in which])
-    return [stream.same(model.encode(answer), golden[index]["answer"])
-            for index, answer in zip(which, answers, strict=True)]
-def refused(make):
-    try:
-        make()
-    except ValueError as error:
-        return str(error)
-def apart(one, other):
-    return max(float(np.abs(one[name].astype(float) - other[name]).max()) for name in one)
-"""
 
 
 @pytest.fixture(scope="module")
-def run() -> Run:
-    """Runs code, after HEAD, where PyTorch can be imported beside a workload; what `told` holds comes back."""
+def run(beside: Callable[[str, Path, str, dict[str, str]], Any]) -> Run:
+    """Runs code where PyTorch can be imported beside a workload; what `told` holds comes back."""
     setup = CATALOG.setup("torchserve")     # the one lock in the tree that holds PyTorch
     lacking = lacking_packages(setup.needs.packages)
     if lacking:
         pytest.skip(f"no package index or wheel folder has {lacking[0]}")
 
     def code_in(name: str, code: str, **variables: str) -> Any:
-        workload = CATALOG.workload(name)
-        [there] = environments(setup, workload)
-        told = {**os.environ, "PYTHONPATH": ":".join(map(str, workload.imports)), "OMP_NUM_THREADS": "2",
-                "MODEL_DIR": str(prepare(workload, print).folder), **variables}
-        done = subprocess.run([there.python, "-P", "-B", "-c", f"{HEAD}\n{code}\nprint(json.dumps(told))"], env=told,
-                              capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
+        [there] = environments(setup, CATALOG.workload(name))
+        return beside(name, there.python, code, variables)
 
     return code_in
 
@@ -76,7 +39,7 @@ small = Buckets((1, 2, 4), model._SPEC.buckets.lengths, warm_cells=0)
 spec = replace(model._SPEC, buckets=small)
 parted, bound = open_engine(file, 2, "torch-cpu", spec), BoundEngine(file, 2, spec, "CPUExecutionProvider", "cpu")
 random = np.random.default_rng(3)
-batches = [model.prepare(host, drawn(int(count), seed)) for seed, count in enumerate(random.integers(1, 12, 4))]
+batches = [model.prepare(host, drawn(int(count), seed)) for seed, count in enumerate(random.integers(1, 9, 3))]
 def widened(arrays):    # to its bucket, where padding counts
     length = small.shape(1, spec.shape(arrays)[1])[1]
     return {name: np.pad(array, [(0, length - size if axis == "length" else 0) for size, axis in

@@ -55,7 +55,11 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def asking(graph: Graph, given: tuple[str, ...], outputs: tuple[str, ...]) -> Graph:
-    """The part of the graph that computes `outputs` when also the values `given` are known."""
+    """The part of the graph that computes `outputs` when also the values `given` are known. Raises ValueError for a
+    name that the graph does not know."""
+    known = {name for node in graph.nodes for name in node.outputs}.union(graph.inputs, graph.constants)
+    if strangers := sorted({*given, *outputs} - known):
+        raise ValueError(f"the model computes no '{strangers[0]}'; prepare it again")
     wanted, kept = set(outputs), []
     for node in reversed(graph.nodes):
         if wanted.intersection(node.outputs) - set(given):
