@@ -114,7 +114,7 @@ class PromiseVerdict:
 @dataclass(frozen=True)
 class Cell:
     """All repetitions of one setup under one workload, scenario and load. `setup` names the arm: on a `device` that is
-    not the CPU it says so (`zmq-batching (gpu)`).
+    not the CPU it says so (`zmq-batching (gpu)`), and beside cells of the same arm with other knobs which those are.
 
     `quantiles_ms` maps 0.5, 0.9, 0.95, 0.99, 0.999 to the pooled quantile with its interval over repetitions.
     `time_ms` maps lag, queue, wait, copy and kernel (of a GPU), model, rest (transport, and what the server does not

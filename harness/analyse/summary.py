@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from harness.analyse.arms import accuse_arms
+from harness.analyse.arms import accuse_arms, told_apart
 from harness.analyse.cells import cell
 from harness.analyse.compare import against, compare
 from harness.analyse.figures import RunFigures, figures
@@ -38,7 +38,8 @@ def analyse(results: Path, plan: str | None = None, baseline: str | None = None,
                             "measure something with `tailrace run`")
     newest = runs[-1].meta
     groups = _groups(runs)
-    cells = accuse_arms([made for group in groups if (made := _cell(group)) is not None])
+    cells = told_apart([made for group in groups if (made := _cell(group)) is not None])
+    cells = accuse_arms(cells)
     base = baseline if baseline is not None else newest.baseline
     comparisons = compare(against(cells, base), force)
     cells = with_relative(cells, base)

@@ -31,8 +31,9 @@ def why_not_on(device: str, workload: str, known: Sequence[str], setup: str, ser
 
 
 def parted(name: str) -> tuple[str, Device]:
-    """The setup and the device that `arm` put together."""
+    """The setup and the device that `arm` put together; what follows the device in a name stays with the setup."""
     for device in DEVICES[1:]:
-        if name.endswith(f" ({device})"):
-            return name.removesuffix(f" ({device})"), cast(Device, device)
+        setup, found, more = name.partition(f" ({device})")
+        if found:
+            return setup + more, cast(Device, device)
     return name, "cpu"

@@ -18,7 +18,7 @@ from harness.catalog.slo import parse_promise
 from harness.catalog.toml import nearest, validate
 from harness.decide.bill import UNKNOWN, Offer
 from harness.decide.choice_evidence import log_mean
-from harness.decide.prices import PriceList, age_words, instance_for, instance_named
+from harness.decide.prices import Instance, PriceList, age_words, instance_for, instance_named, instance_with_gpu
 from harness.errors import TailraceError, UsageError
 from harness.record.capacity import Capacity, find_capacities
 from harness.record.read import StoredRun, read_machine
@@ -217,6 +217,19 @@ def _faced(offer: Offer, measured: Measured | None) -> Offer:
                    seconds_each=sum(each["duration_s"] for each in meta.scenario_resolved["stage"]), facts=facts)
 
 
+def _alike(prices: PriceList, arm: str, cpus: int, machine: Mapping[str, object]) -> Instance:
+    """The instance that stands for the machine an arm ran on. Raises UsageError where none has its GPU."""
+    if parted(arm)[1] == "cpu":
+        return instance_for(prices, cpus)
+    gpus = machine.get("gpus")
+    name = str(gpus[0]) if isinstance(gpus, list) and gpus else "a GPU"
+    found = instance_with_gpu(prices, cpus, name)
+    if found is None:
+        raise UsageError(f"price list {prices.name} has no instance with {name}, on which {arm} ran",
+                         f"say what it costs: --price '{arm}=3.50/h'")
+    return found
+
+
 def _priced(asked: Asked, offer: Offer, measured: Measured | None) -> Offer:
     if offer.setup in asked.prices:
         return replace(offer, hourly_usd=asked.prices[offer.setup], instance="a machine", price_words="price as given")
@@ -225,7 +238,7 @@ def _priced(asked: Asked, offer: Offer, measured: Measured | None) -> Offer:
     else:
         machine = read_machine(measured.newest.folder.parent) if measured else {}
         cpus = machine.get("cpus") or (measured.best.server_cpus + 1 if measured else 4)
-        instance = instance_for(asked.list_, int(cpus), parted(offer.setup)[1] == "gpu")
+        instance = _alike(asked.list_, offer.setup, int(cpus), machine)
     words = f"price list {asked.list_.name}, checked {age_words(instance, asked.today)}"
     return replace(offer, hourly_usd=instance.hourly_usd, instance=f"{instance.name} ({instance.cloud})",
                    price_words=words)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from harness.analyse.gpu_figures import with_price
 from harness.analyse.model import Analysis, Cell, Cost
-from harness.decide.prices import Instance, PriceList, instance_for
+from harness.decide.prices import Instance, PriceList, instance_for, instance_with_gpu
 
 SECONDS_PER_HOUR = 3600
 
@@ -20,16 +20,26 @@ def with_costs(analysis: Analysis, prices: PriceList, given: Mapping[str, float]
     the list says.
 
     Each setup costs what `given` (USD an hour) says, else what the instance of the list nearest to the measured machine
-    costs: one with a GPU for what ran on one. Raises TailraceError when the list has no fitting instance.
+    costs: for what ran on a GPU one with such a GPU, and no cost where the list has none. Raises TailraceError when the
+    list has no instance without a GPU.
     """
     listed = prices.electricity.usd_per_kwh if prices.electricity else math.nan
     kwh = listed if usd_per_kwh is None else usd_per_kwh
     cells = []
     for cell in analysis.cells:
         own = (given or {}).get(cell.setup)
-        instance = None if own is not None else instance_for(prices, _vcpus(analysis, cell), cell.device == "gpu")
-        cells.append(replace(cell, cost=_cost(cell, prices, instance, own), gpu=with_price(cell.gpu, kwh)))
+        instance = None if own is not None else _instance(analysis, cell, prices)
+        cost = _cost(cell, prices, instance, own) if instance or own is not None else None
+        cells.append(replace(cell, cost=cost, gpu=with_price(cell.gpu, kwh)))
     return replace(analysis, cells=tuple(cells))
+
+
+def _instance(analysis: Analysis, cell: Cell, prices: PriceList) -> Instance | None:
+    if cell.device == "cpu":
+        return instance_for(prices, _vcpus(analysis, cell))
+    gpus = analysis.machine.get("gpus")
+    name = str(gpus[0]) if isinstance(gpus, list | tuple) and gpus else ""
+    return instance_with_gpu(prices, _vcpus(analysis, cell), name)
 
 
 def per_million_usd(hourly_usd: float, good_per_s: float) -> float:

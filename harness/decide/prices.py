@@ -14,7 +14,7 @@ from harness.errors import TailraceError, UsageError
 
 OLD_DAYS = 90
 CHECKOUT = Path(__file__).resolve().parents[2]
-_GIVEN = re.compile(r"^(?P<setup>[^=\s]+)=\$?(?P<price>\d+(?:\.\d+)?)(?:/h)?$")
+_GIVEN = re.compile(r"^(?P<setup>[^=\s](?:[^=]*[^=\s])?)=\$?(?P<price>\d+(?:\.\d+)?)(?:/h)?$")
 
 
 class Instance(Noun):
@@ -78,6 +78,20 @@ def instance_for(prices: PriceList, vcpus: int, gpu: bool = False) -> Instance:
         raise TailraceError(f"price list {prices.name} has no instance {'with' if gpu else 'without'} a GPU",
                             "add one to it, or give a price with --price SETUP=0.34/h")
     return min(fit, key=lambda each: (abs(math.log(each.vcpus / max(vcpus, 1))), each.hourly_usd))
+
+
+def instance_with_gpu(prices: PriceList, vcpus: int, name: str) -> Instance | None:
+    """The instance with one GPU of the model that `name` tells (`NVIDIA H100 80GB HBM3`) whose vCPUs are nearest by
+    ratio; None where the list has none: another model's price would say nothing."""
+    fit = [each for each in prices.instance if each.gpu and gpu_model(each.gpu) and gpu_model(each.gpu) ==
+           gpu_model(name) and not re.match(r"(?!1\b)\d+ x", each.gpu)]
+    return min(fit, key=lambda each: (abs(math.log(each.vcpus / max(vcpus, 1))), each.hourly_usd), default=None)
+
+
+def gpu_model(name: str) -> str:
+    """`H100` of `NVIDIA H100 80GB HBM3`; "" where no model can be read."""
+    found = re.search(r"\b([A-Z]{1,3}\d{1,4}[A-Z]{0,2})\b", name.replace("NVIDIA", ""))
+    return found[1] if found else ""
 
 
 def instance_named(prices: PriceList, name: str) -> Instance:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from harness.analyse.arms import told_apart
 from harness.analyse.checks import checks_of
 from harness.analyse.compare import baselines
 from harness.analyse.explain import explained
@@ -29,6 +30,7 @@ from harness.analyse.gpu_figures import (
 from harness.analyse.gpu_figures import seen as looked_at
 from harness.analyse.model import Analysis, Cell
 from harness.analyse.summary import analyse
+from harness.catalog.device import parted
 from harness.record.schema import RunMeta
 from harness.record.write import Probe, RunWriter, write_machine
 from harness.report import gpu as gpu_table
@@ -294,3 +296,13 @@ def test_a_report_of_the_cpu_says_nothing_of_a_gpu(analysis: Analysis) -> None:
     assert gpu_table.html(cpu) == ""
     assert gpu_table.markdown(cpu) == []
     assert gpu_table.grid(cpu) is None
+
+
+def test_cells_of_one_arm_with_other_knobs_are_told_apart(analysis: Analysis) -> None:
+    gpu = replace(cells(analysis)["toy (gpu)"], knobs={"owners": 1, "precision": "full"})
+    half = replace(gpu, knobs={"owners": 1, "precision": "half"})
+    many = replace(gpu, load=2.0)
+    assert [cell.setup for cell in told_apart([gpu, half, many])] == [
+        "toy (gpu)", "toy (gpu) precision=half", "toy (gpu)"]
+    assert [cell.setup for cell in told_apart([gpu, replace(half, load=2.0)])] == ["toy (gpu)"] * 2
+    assert parted("toy (gpu) precision=half") == ("toy precision=half", "gpu")

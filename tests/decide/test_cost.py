@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analyse.model import Analysis, Cell, Interval
+from harness.analyse.model import Analysis, Cell, GpuUse, Interval
 from harness.decide.cost import per_million_usd, with_costs
-from harness.decide.prices import PriceList, instance_for, newest_prices, parse_prices, read_prices
+from harness.decide.prices import PriceList, gpu_model, instance_for, newest_prices, parse_prices, read_prices
 from harness.errors import TailraceError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,6 +60,40 @@ def test_no_good_answer_has_no_finite_cost_and_an_invalid_cell_none(prices: Pric
                                             (8, "c7i.2xlarge"), (64, "c7i.4xlarge")])
 def test_the_default_instance_is_the_nearest_cheapest(prices: PriceList, cpus: int, name: str) -> None:
     assert instance_for(prices, cpus).name == name
+
+
+def test_what_ran_on_a_gpu_costs_an_instance_with_that_gpu_or_nothing_is_said(prices: PriceList) -> None:
+    ran = replace(cell("zmq (gpu)", 1000.0), device="gpu")
+    h100 = replace(analysis(ran, cell("zmq", 100.0), cpus=16), machine={"cpus": 16, "gpus": ["NVIDIA H100 80GB HBM3"]})
+    on_gpu, on_cpu = (each.cost for each in with_costs(h100, prices).cells)
+    assert on_gpu is not None
+    assert on_gpu.instance.startswith("p5.4xlarge")
+    assert on_gpu.per_million_good_usd == pytest.approx(6.88 / 3.6)
+    assert on_cpu is not None
+    assert "c7i" in on_cpu.instance, "what ran on the CPU needs no GPU"
+    other = replace(h100, machine={"cpus": 16, "gpus": ["NVIDIA B300"]})
+    assert with_costs(other, prices).cells[0].cost is None
+    [given, _] = with_costs(other, prices, {"zmq (gpu)": 3.6}).cells
+    assert given.cost is not None
+    assert given.cost.per_million_good_usd == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("name", "model"), [
+    ("NVIDIA H100 80GB HBM3", "H100"), ("NVIDIA A10G", "A10G"), ("NVIDIA A100 40 GB", "A100"), ("NVIDIA L40S", "L40S"),
+    ("1 x T4", "T4"), ("NVIDIA H200", "H200"), ("NVIDIA GH200 480GB", "GH200"), ("some accelerator", ""),
+])
+def test_models_of_gpus_are_read_from_their_names(name: str, model: str) -> None:
+    assert gpu_model(name) == model
+
+
+def test_energy_costs_what_a_kwh_costs(prices: PriceList) -> None:
+    use = GpuUse(0.5, 3000.0, 360.0, 0.36, 0.1, "counter")
+    ran = replace(cell("zmq (gpu)", 1000.0), device="gpu", gpu=use)
+    assert prices.electricity is not None
+    for told, price in ((None, prices.electricity.usd_per_kwh), (0.3, 0.3), (0.0, 0.0)):
+        found = with_costs(analysis(ran), prices, {"zmq (gpu)": 1.0}, told).cells[0].gpu
+        assert found is not None
+        assert (found.usd_per_kwh, found.usd_per_million_good) == (price, pytest.approx(0.1 * price))
 
 
 def test_a_machine_with_a_gpu_costs_a_gpu_instance(prices: PriceList) -> None:

@@ -1,6 +1,9 @@
 """The GPU of a run: who is given it, who else is on it, and a machine that has none."""
 
+import importlib
+import inspect
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,3 +93,18 @@ def test_probes_of_a_gpu_that_is_not_there_say_so_and_hurt_no_others(tmp_path: P
     [lost] = [probe for probe in found if probe.scope == "gpu"]
     assert (lost.metric, lost.value) == ("gpu_lost", 1.0)
     assert lost.name == "no NVIDIA driver is installed (libnvidia-ml.so.1 is not found)"
+
+
+def test_every_function_asked_of_nvml_is_there() -> None:
+    """The Python side of the real library, with the names and arguments that harness/run/gpu.py uses."""
+    nvml = importlib.import_module("pynvml")
+    handle = object()
+    used = set(re.findall(r"\bnvml\.(\w+)", inspect.getsource(gpu))) | {*gpu._METRIC, gpu._OLD_REASONS}
+    assert len(used) > 15
+    assert [name for name in used if not hasattr(nvml, name)] == []
+    for name in used:
+        if name.startswith("nvmlDeviceGet") and name not in ("nvmlDeviceGetCount", "nvmlDeviceGetClockInfo",
+                                                              "nvmlDeviceGetTemperature"):
+            inspect.signature(getattr(nvml, name)).bind(handle)
+    inspect.signature(nvml.nvmlDeviceGetClockInfo).bind(handle, nvml.NVML_CLOCK_SM)
+    inspect.signature(nvml.nvmlDeviceGetTemperature).bind(handle, nvml.NVML_TEMPERATURE_GPU)
