@@ -1,5 +1,6 @@
 """A run on a GPU: arms of their own, energy as physics has it, time split into copies and kernels, who disturbed it."""
 
+import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from rich.console import Console
 
 from harness.analyse.arms import told_apart
 from harness.analyse.checks import checks_of
@@ -306,3 +308,16 @@ def test_cells_of_one_arm_with_other_knobs_are_told_apart(analysis: Analysis) ->
         "toy (gpu)", "toy (gpu) precision=half", "toy (gpu)"]
     assert [cell.setup for cell in told_apart([gpu, replace(half, load=2.0)])] == ["toy (gpu)"] * 2
     assert parted("toy (gpu) precision=half") == ("toy precision=half", "gpu")
+
+
+def test_the_gpus_table_says_the_same_everywhere(analysis: Analysis) -> None:
+    page, marked = gpu_table.html(analysis), "\n".join(gpu_table.markdown(analysis)).replace("\\", "")
+    console = Console(width=200, record=True, file=io.StringIO())
+    grid = gpu_table.grid(analysis)
+    assert grid is not None
+    console.print(grid)
+    printed = console.export_text()
+    for cell in gpu_table.rows(analysis)[1]:
+        assert cell in marked
+        assert cell in printed
+        assert cell.replace(" %", "\u00a0%") in page

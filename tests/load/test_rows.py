@@ -22,6 +22,13 @@ def test_durations() -> None:
     assert told["model_us"].tolist() == [3712, -1, 2000, 1000, -1, 1000, 2**31 - 1, -1]
 
 
+def test_durations_of_a_gpu() -> None:
+    told = parse_durations([b"queue;dur=0.1, model;dur=3, copy;dur=0.25, kernel;dur=1.5", b"model;dur=3", None])
+    assert told["copy_us"].tolist() == [250, -1, -1]
+    assert told["kernel_us"].tolist() == [1500, -1, -1]
+    assert told["model_us"].tolist() == [3000, 3000, -1]
+
+
 def test_batches() -> None:
     assert parse_batches([b"8", None, b"many", b" 3 ", b"99999", b"-1"]).tolist() == [8, 0, 0, 3, 32767, 0]
 
