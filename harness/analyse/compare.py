@@ -150,4 +150,5 @@ def _refuse_unlike(cell: Cell, base: Cell) -> None:
             raise TailraceError(
                 f"{cell.setup} and {base.setup} on {cell.workload} were measured with unlike {noun}s "
                 f"({theirs[:12] or 'unknown'}, {ours[:12] or 'unknown'})",
+                "name one machine's folder, or put two side by side with --against" if noun == "machine" else
                 "measure both alike, or force the comparison")
