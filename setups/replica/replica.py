@@ -21,6 +21,7 @@ class Replica:
 
     def __init__(self) -> None:
         device = os.environ.get("DEVICE", "cpu")
+        os.environ["LARGEST_BATCH"] = "1"   # a model on a device makes shapes ready for no more
         self._model: Any = model.load(Path(os.environ["MODEL_DIR"]), int(os.environ.get("THREADS", "1")), device)
         self._on_device = device != "cpu"
         self.answer(golden_bodies(Path(os.environ["WORKLOAD"]))[0])

@@ -71,8 +71,25 @@ def test_steps_rise_in_multiples_and_waste_a_quarter_at_most(buckets: ModuleType
 def test_the_largest_shapes_are_made_ready_first_and_none_too_large(buckets: ModuleType) -> None:
     made = buckets.Buckets((1, 2, 4), (16, 32), warm_cells=64)
     assert list(made.warm()) == [(4, 16), (2, 32), (2, 16), (1, 32), (1, 16)]
+    assert list(made.warm(1)) == [(1, 32), (1, 16)]
+    assert list(made.warm(3)) == list(made.warm(4)) == list(made.warm(100)) == list(made.warm())
     assert buckets.powers_of_two(1) == (1,)
     assert buckets.powers_of_two(48) == (1, 2, 4, 8, 16, 32, 48)
+
+
+@pytest.mark.parametrize(("told", "most"), [
+    ({}, 1 << 62), ({"KNOB_MAX_BATCH": "32"}, 32), ({"KNOB_MAX_BATCH": "32", "KNOB_DEVICE_BATCH": "256"}, 256),
+    ({"KNOB_MAX_BATCH": "32", "LARGEST_BATCH": "1"}, 1), ({"KNOB_MAX_BATCH": "0"}, 1),
+    ({"KNOB_MAX_BATCH": "?"}, 1 << 62),
+])
+def test_a_server_tells_its_largest_batch(monkeypatch: pytest.MonkeyPatch, told: dict[str, str], most: int) -> None:
+    from accelerator.spec import largest_batch  # noqa: PLC0415
+
+    for name in ("LARGEST_BATCH", "KNOB_DEVICE_BATCH", "KNOB_MAX_BATCH"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert largest_batch() == most
 
 
 def field(number: int, value: int | bytes) -> bytes:

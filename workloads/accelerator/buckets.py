@@ -26,10 +26,12 @@ class Buckets:
         most = self.batches[-1]
         return [most] * (rows // most) + ([rows % most] if rows % most else [])
 
-    def warm(self) -> Iterator[tuple[int, int]]:
-        """The shapes to make ready, the largest first, so that what it needs of memory serves the others as well."""
+    def warm(self, most: int = 1 << 62) -> Iterator[tuple[int, int]]:
+        """The shapes to make ready for batches of at most `most` rows, the largest first, so that what it needs of
+        memory serves the others as well."""
+        largest = self.shape(min(most, self.batches[-1]))[0]
         shapes = [(batch, length) for batch in self.batches for length in self.lengths
-                  if batch * length <= self.warm_cells]
+                  if batch <= largest and batch * length <= self.warm_cells]
         return iter(sorted(shapes, key=lambda shape: (shape[0] * shape[1], shape), reverse=True))
 
 

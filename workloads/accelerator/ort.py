@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from accelerator.spec import Arrays, Spec
+from accelerator.spec import Arrays, Spec, largest_batch
 
 
 def providers() -> list[str]:
@@ -52,7 +52,7 @@ class BoundEngine:
         self._names = [output.name for output in self._session.get_outputs()]
         self._spec, self._memory = spec, memory
         self._last = threading.local()
-        for bucket in spec.buckets.warm():
+        for bucket in spec.buckets.warm(largest_batch()):
             self._run({name: np.zeros(spec.padded(name, bucket), each.kind) for name, each in spec.inputs.items()})
 
     def compute(self, arrays: Arrays) -> Arrays:

@@ -56,3 +56,10 @@ def precision() -> str:
     if word not in PRECISIONS:
         raise ValueError(f"KNOB_PRECISION is '{word}'; use {' or '.join(PRECISIONS)}")
     return word
+
+
+def largest_batch() -> int:
+    """The most items that the server will compute at once, as far as its environment tells: shapes beyond it are not
+    made ready."""
+    told = next(filter(None, map(os.environ.get, ("LARGEST_BATCH", "KNOB_DEVICE_BATCH", "KNOB_MAX_BATCH"))), "")
+    return max(1, int(told)) if told.isdecimal() else 1 << 62

@@ -13,7 +13,7 @@ import torch
 from accelerator.cuda import CudaLane
 from accelerator.onnx_file import asking, read_onnx
 from accelerator.program import Program, Shape, Tensors
-from accelerator.spec import Arrays, Spec
+from accelerator.spec import Arrays, Spec, largest_batch
 
 Times = dict[str, float]
 
@@ -88,7 +88,7 @@ class TorchEngine:
         self._spec, self._lock, self._last = spec, threading.Lock(), threading.local()
         self._program = Program(asking(graph, tuple(spec.given), spec.outputs), self._lane.device, self._float,
                                 spec.given)
-        for shape in spec.buckets.warm():
+        for shape in spec.buckets.warm(largest_batch()):
             with torch.no_grad():
                 self._lane.ready(self._program, shape, self._zeros)
 
