@@ -39,7 +39,7 @@ small = Buckets((1, 2, 4), model._SPEC.buckets.lengths, warm_cells=0)
 spec = replace(model._SPEC, buckets=small)
 parted, bound = open_engine(file, 2, "torch-cpu", spec), BoundEngine(file, 2, spec, "CPUExecutionProvider", "cpu")
 random = np.random.default_rng(3)
-batches = [model.prepare(host, drawn(int(count), seed)) for seed, count in enumerate(random.integers(1, 9, 3))]
+batches = [model.prepare(host, drawn(int(count), seed)) for seed, count in enumerate(random.integers(1, 7, 3))]
 def widened(arrays):    # to its bucket, where padding counts
     length = small.shape(1, spec.shape(arrays)[1])[1]
     return {name: np.pad(array, [(0, length - size if axis == "length" else 0) for size, axis in
@@ -83,13 +83,13 @@ told = {"golden": wrong(loaded, range(3)), "refused": refused(lambda: model.load
 def test_threads_may_share_an_engine(run: Run) -> None:
     told = run("embed", """
 loaded = model.load(directory, 1, "torch-cpu")
-texts = [drawn(count, count) for count in range(1, 9)]
+texts = [drawn(count, count) for count in range(1, 7)]
 right = [np.array(model.predict(loaded, each)) for each in texts]
-found = [None] * 8
+found = [None] * 6
 def work(index):
-    for _ in range(5):
+    for _ in range(3):
         found[index] = np.array(model.predict(loaded, texts[index]))
-threads = [threading.Thread(target=work, args=(index,)) for index in range(8)]
+threads = [threading.Thread(target=work, args=(index,)) for index in range(6)]
 [each.start() for each in threads], [each.join() for each in threads]
 told = [float(np.abs(a - b).max()) for a, b in zip(found, right)]
 """)

@@ -66,19 +66,19 @@ def test_golden_answers_differ_and_are_no_near_ties() -> None:
 @pytest.mark.live
 def test_images_of_the_stream_are_told_apart(inside: Inside) -> None:
     told = inside("vision", """
-items = [model.decode(body) for body, _ in draw(40, seed=9)]
+items = [model.decode(body) for body, _ in draw(24, seed=9)]
 answers = [model.encode(answer) for answer in model.predict(loaded, items)]
 parsed = [json.loads(answer) for answer in answers]
-told = {"alike": sum(not stream.same(answers[i], parsed[j]) for i in range(40) for j in range(i)),
+told = {"alike": sum(not stream.same(answers[i], parsed[j]) for i in range(24) for j in range(i)),
         "itself": [stream.same(*pair) for pair in zip(answers, parsed)],
         "classes": len({each["top"][0]["class"] for each in parsed}),
         "off": [stream.same(json.dumps({"top": [{**each, "probability": each["probability"] * off}
                 for each in parsed[0]["top"]]}).encode(), parsed[0]) for off in (0.9, 0.6, -1, float("nan"))],
         "short": stream.same(json.dumps({"top": parsed[0]["top"][:2]}).encode(), parsed[0])}
 """)
-    assert told["alike"] <= 1      # of 780 pairs
-    assert told["itself"] == [""] * 40
-    assert told["classes"] >= 25
+    assert told["alike"] <= 1      # of 276 pairs
+    assert told["itself"] == [""] * 24
+    assert told["classes"] >= 16
     assert told["off"][0] == ""
     assert all(told["off"][1:])
     assert told["short"]
