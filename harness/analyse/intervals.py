@@ -19,6 +19,7 @@ from harness.analyse.quantiles import CONFIDENCE, Ordered, effective_size, neede
 from harness.analyse.sequential import NONE, extended, no_evidence, pooled_correlations, remembered
 
 LEAST = 100.0
+RARE = 2.0           # times 1 / (1 - q) beyond p99: with once, those told too often were the lucky ones
 SEEN_BEYOND = 50
 SPAN, STEPS = 12.0, 801
 
@@ -51,12 +52,12 @@ def worth(runs: Sequence[Timed], q: float, threshold_ms: float) -> tuple[float, 
     needs; of two counts the scarcer one.
 
     By autocorrelation (`effective`), `needed_samples`; counted so within short runs they come out two to six times too
-    many where a queue remembers for long. So also by the batches that the certificate would take: 100 for p99, 1 000
+    many where a queue remembers for long. So also by the batches that the certificate would take: 100 for p99, 2 000
     for p99.9.
     """
     batches = _batches(runs, 1 - q, threshold_ms)
     counts = ((sum(effective(run, threshold_ms) for run in runs), float(needed_samples(q))),
-              (batches, max(LEAST, 1 / min(q, 1 - q))))
+              (batches, LEAST if min(q, 1 - q) > 0.0099 else RARE / min(q, 1 - q)))
     return min(counts, key=lambda count: count[0] / count[1])
 
 
