@@ -45,7 +45,7 @@ def write_requests(path: Path, rows: Mapping[str, Array]) -> None:
     if set(rows) != set(COLUMNS):
         raise ValueError(f"columns differ from the schema: {sorted(set(rows) ^ set(COLUMNS))}")
     order = np.argsort(rows["seq"], kind="stable")
-    schema = GPU_SCHEMA if any(np.any(rows[name] >= 0) for name in GPU_COLUMNS) else SCHEMA
+    schema = GPU_SCHEMA if any(np.any(rows[name] != BLANK[name]) for name in GPU_COLUMNS) else SCHEMA
     with pq.ParquetWriter(path, schema, compression="zstd", compression_level=3, column_encoding=_ENCODING,
                           use_dictionary=list(_DICTIONARY),  # type: ignore[arg-type]  # the stubs know only bool
                           write_statistics=False) as writer:

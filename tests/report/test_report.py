@@ -42,7 +42,7 @@ def test_every_figure_is_in_the_page_and_stands_alone(made: tuple[Path, Analysis
     notebook = json.loads((made[0] / "notebook.ipynb").read_text(encoding="utf-8"))
     figures = [output["data"]["image/svg+xml"] for cell in notebook["cells"] if cell["cell_type"] == "code"
                for output in cell["outputs"] if "image/svg+xml" in output.get("data", {})]
-    assert len(figures) == 5 * 3
+    assert len(figures) == 6 * 3  # six stories of three workloads each
     page = (made[0] / "report.html").read_text(encoding="utf-8")
     assert page.count("<svg") == len(figures)
     for figure in figures:
