@@ -46,8 +46,8 @@ def test_a_constant_demand_costs_price_times_replicas_times_hours() -> None:
     assert made.peak_per_million_usd < made.per_million_good_usd.value
 
 
-@given(st.floats(0.1, 1e6), st.floats(0.5, 1e4), st.floats(0, 0.9), st.integers(0, 5), st.integers(1, 4),
-       st.integers(1, 8))
+@given(st.floats(0.1, 4e5), st.floats(0.5, 1e4), st.floats(0, 0.9), st.integers(0, 5), st.integers(1, 4),
+       st.integers(1, 8))  # fewer than MOST_REPLICAS carry it
 def test_enough_replicas_are_left_when_one_or_a_zone_fails(rate: float, each: float, headroom: float, spare: int,
                                                            zones: int, step: int) -> None:
     fleet = Fleet(headroom=headroom, spare=spare, zones=zones, step=step)

@@ -277,7 +277,9 @@ def test_what_a_machine_has_is_read_from_pip_s_list(tmp_path: Path) -> None:
 def test_a_killed_packing_leaves_no_parcel(tmp_path: Path, index: Path, make_wheel: Wheel) -> None:
     lock = tmp_path / "lock.txt"
     lock.write_text(make_wheel(index, "apple", "1.0"))
-    code = ("import sys, time; from pathlib import Path; from harness.run.pack import *\n"
+    # Python hears no Ctrl-C where whoever started the tests ignores it, as a shell does for what it runs aside.
+    code = ("import signal, sys, time; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "from pathlib import Path; from harness.run.pack import *\n"
             f"target = Target({HERE!r}, '2.28', {{}}); lock = Path(sys.argv[1])\n"
             "def say(line): print(line, flush=True); time.sleep(60)\n"
             "pack(lock.parent / 'parcel', target, groups_of([([lock], ())], target), [], 2 << 20, say)")
