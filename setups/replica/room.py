@@ -32,7 +32,7 @@ def fitting(asked: int, told: str, each_gb: float) -> int:
 def _free_mib(gpu: str) -> str:
     command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
     try:
-        return subprocess.run([*command, *(["--id", gpu] if gpu else [])], capture_output=True, text=True, timeout=10,
+        return subprocess.run([*command, *(["-i", gpu] if gpu else [])], capture_output=True, text=True, timeout=10,
                               check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""

@@ -39,18 +39,6 @@ def test_without_a_driver_workers_are_as_many_as_asked(monkeypatch: pytest.Monke
     assert replicas() == 3
 
 
-def test_a_driver_is_asked_for_the_gpu_that_is_meant(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-                                                     capfd: pytest.CaptureFixture[str]) -> None:
-    program = tmp_path / "nvidia-smi"
-    program.write_text('#!/bin/sh\n[ "$3 $4" = "--id 1" ] && echo 5000\n', "utf-8")
-    program.chmod(0o755)
-    for name, value in {"KNOB_WORKERS": "12", "KNOB_REPLICA_GB": "2", "DEVICE": "gpu", "CUDA_VISIBLE_DEVICES": "1",
-                        "PATH": f"{tmp_path}:/bin"}.items():
-        monkeypatch.setenv(name, value)
-    assert replicas() == 2
-    assert "2 workers instead of 12" in capfd.readouterr().err
-
-
 @pytest.mark.parametrize("name", ON_GPU)
 def test_defaults_on_a_gpu_are_its_own_and_a_plan_may_change_them(name: str) -> None:
     setup = find_catalog(ROOT).setup(name)
