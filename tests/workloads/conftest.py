@@ -15,7 +15,7 @@ from harness.run.prepare import prepare
 
 CATALOG = Catalog(Path(__file__).parents[2])
 HEAD = """
-import base64, itertools, json, os, pathlib
+import base64, io, itertools, json, os, pathlib, struct, zlib
 import numpy as np
 import model, stream
 loaded = model.load(pathlib.Path(os.environ["MODEL_DIR"]), 1)
@@ -28,6 +28,13 @@ def refused(body):
         model.decode(body)
     except ValueError as error:
         return str(error)
+def saved(image, kind="PNG"):
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+def header(width, height):
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\\x89PNG\\r\\n\\x1a\\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
 """
 
 
