@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from harness.analyse.compare import TELLING
 from harness.analyse.model import Analysis, Cell, Comparison, Interval
 from harness.report import gpu
 from harness.report.select import Match, against, among, bounded, matches, p99
@@ -139,12 +140,14 @@ def spread(interval: Interval) -> str:
 
 
 def ratio(compared: Comparison | None) -> str:
-    """`0.42× (0.38–0.47)`, or `~` with the smallest ratio that would have been seen, where there is one."""
+    """`0.42× (0.38–0.47)`, or `~` with the smallest ratio that would have been seen: `~ (≥ 1.5×)`, `~ (> 10×)`."""
     if compared is None:
         return "–"
     if compared.told:
         return f"{times(compared.ratio.value)} ({figure(compared.ratio.low, 2)}–{figure(compared.ratio.high, 2)})"
-    return f"~ (≥ {times(compared.detectable)})" if math.isfinite(compared.detectable) else "~"
+    if math.isnan(compared.detectable):
+        return "~"
+    return f"~ (≥ {times(compared.detectable)})" if math.isfinite(compared.detectable) else f"~ (> {times(TELLING)})"
 
 
 def _absent(analysis: Analysis) -> list[tuple[str, Line]]:

@@ -1,6 +1,7 @@
 """The table: no naked number where there is no valid measurement, and `~` where nothing can be told."""
 
 import io
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +57,12 @@ def test_the_baseline_column(raced: Analysis) -> None:
     assert last["same"].startswith("~ (≥ ")
     assert last["quick"].startswith("0.")
     assert "×" in last["quick"]
+
+
+def test_no_difference_says_which_would_have_been_seen(raced: Analysis) -> None:
+    found = replace(raced.comparisons[0], told=False)
+    assert [tables.ratio(replace(found, detectable=least)) for least in (1.5, math.inf, math.nan)] == [
+        "~ (≥ 1.5×)", "~ (> 10.0×)", "~"]
 
 
 def test_hostile_text_stays_text_everywhere(raced: Analysis) -> None:
