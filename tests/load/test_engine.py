@@ -57,7 +57,7 @@ def test_what_an_answer_tells(server: FaultyServer, spec: Make) -> None:
 
 
 def test_connecting_and_writing_are_told_where_they_take_time(server: FaultyServer, spec: Make) -> None:
-    columns = drive(spec(server.port, [b"ok" + b" " * (4 << 20), b"ok"]), [0, 200 * MS, 400 * MS]).columns
+    columns = drive(spec(server.port, [b"ok" + b" " * (4 << 20), b"ok"]), [0, 600 * MS, 1200 * MS]).columns
     assert columns["cold"].tolist() == [True, False, False]
     assert (columns["connected_ns"] != ABSENT).tolist() == [True, False, False]
     assert (columns["written_ns"] != ABSENT).tolist() == [True, False, True]  # 4 MiB are not taken by one call
