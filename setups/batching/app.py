@@ -108,6 +108,8 @@ class App:
         extra = [(b"server-timing", timing), (b"x-batch-size", b"%d" % answer.batch)]
         if answer.status == 200:
             return 200, answer.body, [ANSWER_TYPE, *extra]
+        if answer.status == 503:
+            extra.append((b"retry-after", b"1"))
         return _error(answer.status, answer.body.decode(errors="replace"), extra)
 
     def _turned_away(self, body: bytes, timeout_s: float) -> Reply | None:
@@ -134,6 +136,8 @@ class App:
             self.pending.pop(job.id, None)
 
     def _health(self) -> Reply:
+        if self.link.trouble:
+            return _error(503, self.link.trouble, [(b"retry-after", b"1")])
         missing = [what for what, boards in (("worker", self._workers), ("owner of the device", self._owners))
                    if boards and not any(board["ready"] for board in boards)]
         if not missing:

@@ -54,11 +54,16 @@ async def run(settings: Settings, index: int, fronts: int) -> None:
     # Ctrl-C reaches the whole group; the supervisor turns it into a SIGTERM for its fronts.
     loop.add_signal_handler(signal.SIGINT, lambda: None)
     loop.add_reader(sys.stdin.fileno(), lambda: hear(app))
-    sweeping = asyncio.create_task(app.sweep())
     draining = asyncio.create_task(drain(stopping, app, server))
-    await server.serve([listening])
-    sweeping.cancel()
+    serving = asyncio.create_task(server.serve([listening]))
+    beside = [asyncio.create_task(work) for work in (app.sweep(), app.link.work())]
+    await asyncio.wait([serving, *beside], return_when=asyncio.FIRST_COMPLETED)
+    for task in beside:
+        if task.done():     # half a front would only hold what it is given: the supervisor starts a whole one
+            task.result()
+        task.cancel()
     draining.cancel()
+    serving.result()
     await app.link.close()
 
 

@@ -19,13 +19,19 @@ class Companion(NamedTuple):
 
 
 class FrontLink(Protocol):
-    """A front's end: gives what `backlog` says to workers, hands their answers to `deliver`."""
+    """A front's end: gives what `backlog` says to workers, hands their answers to `deliver`. `trouble` says why jobs
+    reach no worker; "" while they can."""
+
+    trouble: str
 
     def __init__(self, index: int, fronts: int, workers: int, backlog: Backlog,
                  deliver: Callable[[list[Answer]], None]) -> None: ...
 
     async def open(self) -> None:
         """Start taking and giving; returns when jobs can be submitted."""
+
+    async def work(self) -> None:
+        """Return never; raise what keeps it from going on."""
 
     def submit(self, job: Job) -> None:
         """Queue a job; jobs of one turn of the event loop travel together."""

@@ -34,7 +34,7 @@ def _front_lines(boards: list[Board]) -> Iterator[str]:
     yield from _figure("tailrace_queue_depth", "gauge", "Jobs admitted and not yet taken by a worker",
                        _sum(boards, "waiting"))
     yield from _figure("tailrace_unanswered", "gauge", "Jobs admitted and not yet answered", _sum(boards, "unanswered"))
-    yield from _figure("tailrace_retries_total", "counter", "Jobs given to another worker after one died",
+    yield from _figure("tailrace_retries_total", "counter", "Jobs queued again after a worker or the broker died",
                        _sum(boards, "retried"))
 
 

@@ -20,6 +20,7 @@ import transport
 from batching import policy
 from batching.board import Board, owner_board, supervisor_board, worker_board
 from batching.costs import near
+from batching.link import Companion
 from batching.settings import AUTO, Settings, from_environment
 
 TICK_S = 0.1
@@ -90,6 +91,7 @@ class Deployment:
     """Everything the supervisor keeps alive."""
 
     settings: Settings
+    programs: list[Companion]
     bell: socket.socket
     board: Board
     companions: list[Child] = field(default_factory=list)
@@ -116,7 +118,7 @@ class Deployment:
 def start(deployment: Deployment, stopping: list[int]) -> bool:
     """Start all; False with a message when something of it does not come up."""
     settings = deployment.settings
-    for companion in transport.companions(settings):
+    for companion in deployment.programs:
         child = Child("tether", tuple(companion.command))
         deployment.companions.append(child)
         child.start()
@@ -249,13 +251,14 @@ def main() -> int:
     try:
         settings = from_environment()
         check_port(settings)
+        programs = transport.companions(settings)
     except (ValueError, OSError) as error:
         print(f"cannot serve: {error}", file=sys.stderr, flush=True)
         return 1
     # Sockets and boards have relative names: a Unix socket's path may hold 107 characters and no more.
     with tempfile.TemporaryDirectory(prefix="serve-", dir=os.environ.get("TMPDIR")) as folder:
         os.chdir(folder)
-        deployment = Deployment(settings, bell, supervisor_board(Path()))
+        deployment = Deployment(settings, programs, bell, supervisor_board(Path()))
         started = start(deployment, stopping)
         while started and not stopping:
             keep(deployment)

@@ -7,42 +7,33 @@ A front keeps about as many batches in the stream as there are workers, and form
 
 import asyncio
 import math
-import os
-import socket
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import redis
 import redis.asyncio
 from batching.backlog import Backlog
 from batching.job import Answer, Job, pack_answers, pack_jobs, unpack_answers, unpack_jobs
-from batching.link import Companion
-from batching.settings import Settings
+from broker import DOWN, GROUP, RETRY_S, client, companions, key, takes_several, there_already
 
-SOCKET = "redis.sock"
-GROUP = "workers"
+__all__ = ["FrontLink", "WorkerLink", "companions"]
+
 FIELD = b"jobs"
 AT_ONCE = 64
 BLOCK_S = 1
-RETRY_S = 0.1
+EXPIRE_S = 1.0
 LEFT_S = 60
 SWEEPS_S = (0.0, 0.1, 0.3, 1.0)
 
 
-def companions(settings: Settings) -> list[Companion]:
-    """A Redis of its own, in memory only, on a Unix socket in the run's folder; none where an address was given."""
-    if settings.redis_url:
-        return []
-    command = ["redis-server", "--port", "0", "--unixsocket", SOCKET, "--unixsocketperm", "700", "--save", "",
-               "--appendonly", "no", "--daemonize", "no", "--loglevel", "warning", "--dir", "."]
-    return [Companion(command, _answers)]
-
-
 class FrontLink:
-    """One front's batches on their way through Redis."""
+    """One front's batches on their way through Redis.
+
+    `trouble` says why none gets through; "" while they do.
+    """
 
     def __init__(self, index: int, fronts: int, workers: int, backlog: Backlog,
                  deliver: Callable[[list[Answer]], None]) -> None:
@@ -52,18 +43,19 @@ class FrontLink:
         self._deliver = deliver
         self._sent: dict[bytes, list[Job]] = {}
         self._under_way: dict[int, list[Job]] = {}
-        self._lost: list[list[Job]] = []
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._later: asyncio.TimerHandle | None = None
+        self.trouble = "not connected to the broker yet"
 
     async def open(self) -> None:
-        """Connect, make the stream's group, start sending and receiving."""
-        self._commands = _client(redis.asyncio)
-        self._answers = _client(redis.asyncio)
-        await self._make_group()
-        self._start(self._send())
-        self._start(self._receive())
+        """Start connecting, sending and receiving."""
+        self._commands = client(redis.asyncio)
+        self._loops = [self._start(work) for work in (self._send(), self._receive(), self._expire())]
+
+    async def work(self) -> None:
+        """Return never, and raise what ends the sending or receiving."""
+        await asyncio.gather(*self._loops)
 
     def submit(self, job: Job) -> None:
         """Queue a job."""
@@ -79,32 +71,29 @@ class FrontLink:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        with suppress(redis.ConnectionError):
+        with suppress(redis.RedisError):
             for name in ("batches", f"answers-{self._index}"):
-                await self._commands.execute_command("EXPIRE", _key(name), LEFT_S)
+                await self._commands.execute_command("EXPIRE", key(name), LEFT_S)
         await self._commands.aclose()
-        await self._answers.aclose()
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _make_group(self) -> None:
-        with suppress(redis.ResponseError):     # it is there already
-            await self._commands.xgroup_create(_key("batches"), GROUP, id="0", mkstream=True)
+        return task
 
     async def _send(self) -> None:
         """Keep the stream supplied, for ever; what comes up during one round trip goes with the next."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            batches, self._lost = [*self._lost, *self._next()], []
+            if self.trouble:
+                continue
             try:
-                await self._add(batches)
-            except redis.ConnectionError:
-                self._lost = batches
-                await self._reconnected()
+                await self._add(self._next())
+            except DOWN:
+                self._again()
+                await asyncio.sleep(RETRY_S)
 
     def _next(self) -> list[list[Job]]:
         batches: list[list[Job]] = []
@@ -130,62 +119,109 @@ class FrontLink:
         for jobs in batches:
             # Under way from here on: the answer may overtake the receipt.
             self._under_way[jobs[0].id] = jobs
-            pipe.execute_command("XADD", _key("batches"), "*", FIELD, pack_jobs(jobs))
-        entries: list[bytes] = await pipe.execute()
+            pipe.execute_command("XADD", key("batches"), "*", FIELD, pack_jobs(jobs))
+        entries: list[bytes | redis.ResponseError] = await pipe.execute(raise_on_error=False)
         for entry, jobs in zip(entries, batches, strict=True):
-            if self._under_way.get(jobs[0].id) is jobs:
+            if isinstance(entry, redis.ResponseError):
+                self._refused(jobs, entry)
+            elif self._under_way.get(jobs[0].id) is jobs:
                 self._sent[entry] = jobs
 
+    def _refused(self, jobs: list[Job], error: redis.ResponseError) -> None:
+        """Redis is there and takes nothing, its memory being full for example: nobody need wait for that."""
+        self._under_way.pop(jobs[0].id, None)
+        words = f"the broker takes no work: {error}".encode()
+        self._deliver([Answer(job.id, 503, 0, 0, 0, 0, words) for job in jobs])
+        self._wake.set()
+
     async def _receive(self) -> None:
-        """Take answers off this front's list, for ever."""
-        key = _key(f"answers-{self._index}")
+        """Take answers off this front's list, for ever, and notice every loss of Redis: this connection is never
+        remade unseen, and nearly always waits for a word of it."""
         while True:
+            answers = client(redis.asyncio, single_connection_client=True)
             try:
-                found = await self._answers.execute_command("BLMPOP", BLOCK_S, 1, key, "LEFT", "COUNT", AT_ONCE)
-            except redis.ConnectionError:
-                await asyncio.sleep(RETRY_S)
-                continue
-            for blob in found[1] if found else ():
+                await self._make_group(answers)
+                self._again()
+                self._tell("")
+                await self._take(answers)
+            except DOWN as error:
+                self._tell(f"the broker does not answer: {error}")
+            except redis.ResponseError as error:
+                self._tell(f"the broker refuses: {error}")
+            finally:
+                await answers.aclose()
+            await asyncio.sleep(RETRY_S)
+
+    async def _take(self, answers: "redis.asyncio.Redis") -> None:
+        name = key(f"answers-{self._index}")
+        several = await takes_several(answers)
+        words = ("BLMPOP", BLOCK_S, 1, name, "LEFT", "COUNT", AT_ONCE) if several else ("BLPOP", name, BLOCK_S)
+        while True:
+            found = await answers.execute_command(*words)
+            for blob in (found[1] if several else found[1:]) if found else ():
                 self._done(unpack_answers(blob))
+
+    def _tell(self, trouble: str) -> None:
+        if bool(trouble) != bool(self.trouble):
+            print(trouble or "connected to the broker", file=sys.stderr, flush=True)
+        self.trouble = trouble
+
+    @staticmethod
+    async def _make_group(commands: "redis.asyncio.Redis") -> None:
+        try:
+            await commands.xgroup_create(key("batches"), GROUP, id="0", mkstream=True)
+        except redis.ResponseError as error:
+            if not there_already(error):
+                raise
 
     def _done(self, answers: list[Answer]) -> None:
         """One blob answers one batch, whatever became of its jobs."""
         for answer in answers:
             self._under_way.pop(answer.id, None)
         self._deliver(answers)
-        if len(self._sent) > 2 * len(self._under_way):
-            self._sent = {entry: jobs for entry, jobs in self._sent.items() if jobs[0].id in self._under_way}
+        self._tidy()
         self._wake.set()
 
-    async def _reconnected(self) -> None:
-        """Wait for Redis to be back; a new one knows nothing, so everything unanswered goes again."""
-        while True:
-            try:
-                await self._commands.ping()
-                await self._make_group()
-                break
-            except redis.ConnectionError:
-                await asyncio.sleep(RETRY_S)
-        self._lost = [*(jobs for jobs in self._under_way.values() if jobs not in self._lost), *self._lost]
+    def _tidy(self) -> None:
+        if len(self._sent) > 2 * len(self._under_way):
+            self._sent = {entry: jobs for entry, jobs in self._sent.items() if jobs[0].id in self._under_way}
+
+    def _again(self) -> None:
+        """Queue again all that is unanswered: a new Redis knows nothing of it, and an old one may have lost answers."""
+        held = [job for jobs in self._under_way.values() for job in jobs]
         self._under_way.clear()
         self._sent.clear()
+        self._deliver(self._backlog.put_back(held, frozenset()))
         self._wake.set()
+
+    async def _expire(self) -> None:
+        """Free the places of batches nobody waits for any more, for ever: however their answers were lost, newer ones
+        must get through."""
+        while True:
+            await asyncio.sleep(EXPIRE_S)
+            now_ns = time.monotonic_ns()
+            late = [first for first, jobs in self._under_way.items() if max(job.deadline_ns for job in jobs) < now_ns]
+            for first in late:
+                del self._under_way[first]
+            if late:
+                self._tidy()
+                self._wake.set()
 
     async def _requeue(self, name: str, started: frozenset[int]) -> None:
         """Redis may serve a blocked consumer just before it notices that the process is gone, hence the later looks."""
         for pause_s in SWEEPS_S:
             await asyncio.sleep(pause_s)
-            with suppress(redis.ConnectionError, redis.ResponseError):
+            with suppress(redis.RedisError):
                 rows = await self._commands.execute_command(
-                    "XPENDING", _key("batches"), GROUP, "-", "+", AT_ONCE, name)
+                    "XPENDING", key("batches"), GROUP, "-", "+", AT_ONCE, name)
                 mine = [entry for entry, *_ in rows if entry in self._sent]
                 if mine:
                     await self._take_back(mine, started)
 
     async def _take_back(self, entries: list[bytes], started: frozenset[int]) -> None:
         pipe = self._commands.pipeline(transaction=True)
-        pipe.execute_command("XACK", _key("batches"), GROUP, *entries)
-        pipe.execute_command("XDEL", _key("batches"), *entries)
+        pipe.execute_command("XACK", key("batches"), GROUP, *entries)
+        pipe.execute_command("XDEL", key("batches"), *entries)
         await pipe.execute()
         for entry in entries:
             jobs = self._sent.pop(entry, [])
@@ -199,7 +235,7 @@ class WorkerLink:
 
     def __init__(self, name: str, fronts: int) -> None:  # noqa: ARG002 an answer's id names its front
         self._name = name
-        self._client = _client(redis)
+        self._client = client(redis)
         self._entry = b""
         self._make_group()
 
@@ -208,12 +244,10 @@ class WorkerLink:
         try:
             found = self._client.execute_command(
                 "XREADGROUP", "GROUP", GROUP, self._name, "COUNT", 1, "BLOCK", round(timeout_s * 1e3),
-                "STREAMS", _key("batches"), ">")
-        except redis.ResponseError:     # a new Redis, which knows of no group
-            self._make_group()
-            return []
-        except redis.ConnectionError:
+                "STREAMS", key("batches"), ">")
+        except (*DOWN, redis.ResponseError):    # away, or a new one, which knows of no group
             time.sleep(RETRY_S)
+            self._make_group()
             return []
         if not found:
             return []
@@ -223,34 +257,20 @@ class WorkerLink:
     def give(self, answers: list[Answer]) -> None:
         """Answer the batch and take it off the stream, both or neither."""
         pipe = self._client.pipeline(transaction=True)
-        pipe.execute_command("RPUSH", _key(f"answers-{answers[0].front}"), pack_answers(answers))
-        pipe.execute_command("XACK", _key("batches"), GROUP, self._entry)
-        pipe.execute_command("XDEL", _key("batches"), self._entry)
-        with suppress(redis.ConnectionError):   # the front sends again what it holds
+        pipe.execute_command("RPUSH", key(f"answers-{answers[0].front}"), pack_answers(answers))
+        pipe.execute_command("XACK", key("batches"), GROUP, self._entry)
+        pipe.execute_command("XDEL", key("batches"), self._entry)
+        try:
             pipe.execute()
+        except DOWN:    # the front sends again what it holds
+            pass
+        except redis.ResponseError as error:
+            print(f"the broker takes no answers: {error}", file=sys.stderr, flush=True)
 
     def _make_group(self) -> None:
-        with suppress(redis.ConnectionError, redis.ResponseError):      # away; or there already
-            self._client.xgroup_create(_key("batches"), GROUP, id="0", mkstream=True)
+        with suppress(redis.RedisError):     # away; or there already
+            self._client.xgroup_create(key("batches"), GROUP, id="0", mkstream=True)
 
     def close(self) -> None:
         """Disconnect."""
         self._client.close()
-
-
-def _client(library: Any) -> Any:
-    url = os.environ.get("KNOB_REDIS_URL", "")
-    client = library.Redis.from_url(url, protocol=2) if url else library.Redis(unix_socket_path=SOCKET, protocol=2)
-    # Answers as Redis gave them: the client's conversions into dicts and numbers cost more than the commands.
-    client.response_callbacks.clear()
-    return client
-
-
-def _key(name: str) -> str:
-    """Keys of this deployment alone: its folder's name is its own."""
-    return f"tailrace:{Path.cwd().name}:{name}"
-
-
-def _answers() -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(SOCKET) == 0

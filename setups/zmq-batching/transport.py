@@ -35,6 +35,8 @@ def readable(socket: "zmq.Socket[bytes]") -> bool:
 class FrontLink:
     """The workers that wait for jobs from one front, and what each holds."""
 
+    trouble = ""
+
     def __init__(self, index: int, fronts: int, workers: int,  # noqa: ARG002 idle workers come forward by themselves
                  backlog: Backlog, deliver: Callable[[list[Answer]], None]) -> None:
         self._backlog = backlog
@@ -54,6 +56,10 @@ class FrontLink:
         """Watch the socket."""
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket.fileno(), self._turn)
+
+    async def work(self) -> None:
+        """The event loop does all; nothing here can end alone."""
+        await asyncio.get_running_loop().create_future()
 
     def submit(self, job: Job) -> None:
         """Queue a job."""

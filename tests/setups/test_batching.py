@@ -1,9 +1,6 @@
 """What the app server with pulling workers promises beyond the rest, over both transports."""
 
-import shutil
 import signal
-import socket
-import subprocess
 import time
 from pathlib import Path
 
@@ -145,47 +142,3 @@ def test_a_killed_front_is_replaced_and_served(deploy: Deploy, setup: str) -> No
     front.wait(5)
     assert eventually(server.ready)
     assert [server.predict({"x": i}).json()["y"] for i in range(20)] == [i * i for i in range(20)]
-
-
-def test_a_killed_broker_loses_no_request(deploy: Deploy, setup: str) -> None:
-    if setup != "redis-batching":
-        pytest.skip("no broker to kill")
-    server = deploy(setup)
-    answers = [server.later({"x": i, "ms": 20}) for i in range(100)]
-    time.sleep(0.2)
-    server.processes("redis-server")[0].send_signal(signal.SIGKILL)
-    assert [answer.result().json()["y"] for answer in answers] == [i * i for i in range(100)]
-
-
-def test_a_redis_that_is_there_already_is_used_and_left_clean(deploy: Deploy, setup: str, tmp_path: Path) -> None:
-    if setup != "redis-batching" or shutil.which("redis-server") is None:
-        pytest.skip("needs a broker")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    broker = subprocess.Popen(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "",
-                               "--dir", str(tmp_path)], stdout=subprocess.DEVNULL)
-    try:
-        assert eventually(lambda: _told(port, "PING") == b"+PONG\r\n")
-        server = deploy(setup, redis_url=f"redis://127.0.0.1:{port}/0")
-        assert not [each for each in server.processes() if "redis-server" in each.name()]
-        assert [server.predict({"x": i}).json()["y"] for i in range(10)] == [i * i for i in range(10)]
-        keys = _told(port, "KEYS tailrace:*").split(b"\r\n")[2::2]
-        assert keys
-        server.process.terminate()
-        assert server.process.wait(12) == 0
-        assert all(0 <= int(_told(port, f"TTL {key.decode()}")[1:]) <= 60 for key in keys
-                   if _told(port, f"EXISTS {key.decode()}") == b":1\r\n")
-    finally:
-        broker.kill()
-        broker.wait()
-
-
-def _told(port: int, command: str) -> bytes:
-    """What Redis answers to an inline command; empty when nobody listens."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), 2) as connection:
-            connection.sendall(command.encode() + b"\r\n")
-            return connection.recv(65536)
-    except OSError:
-        return b""
