@@ -17,7 +17,8 @@ Knob = bool | int | float | str
 
 class Needs(Noun):
     """What a machine must have; a machine that lacks it skips the setup and says so. `packages` are requirements that
-    not every index has, as a lock names them; `shared_python` is this Python as a library."""
+    not every index has, as a lock names them; `shared_python` is this Python as a library. `unless` is a knob that,
+    when given, names what stands elsewhere in the programs' place."""
 
     gpu: bool = False
     java: bool = False
@@ -27,6 +28,7 @@ class Needs(Noun):
     disk_gb: float = 0.0
     packages: tuple[str, ...] = ()
     shared_python: bool = False
+    unless: str = ""
 
 
 class Setup(Noun):
@@ -87,7 +89,8 @@ class Setup(Noun):
 
     @model_validator(mode="after")
     def _known_knobs(self) -> Self:
-        for table, named in (("tune", set(self.tune)), ("gpu", set(self.gpu))):
+        lifts = {self.needs.unless} - {""}
+        for table, named in (("tune", set(self.tune)), ("gpu", set(self.gpu)), ("needs", lifts)):
             stranger = sorted(named - set(self.knobs))
             if stranger:
                 hint = nearest(stranger[0], list(self.knobs))
@@ -147,6 +150,12 @@ class Setup(Noun):
         """Why it cannot run as its knobs are: which one only the user can give; "" when none is missing."""
         absent = [name for name in self.must_name if self.knobs.get(name) in (None, "")]
         return f"it asks for its knob: --knob {self.name}.{absent[0]}=…" if absent else ""
+
+    @property
+    def needed(self) -> Needs:
+        """What a machine must have for it, as its knobs are."""
+        elsewhere = self.needs.unless and self.knobs[self.needs.unless] not in ("", False)
+        return self.needs.model_copy(update={"programs": ()}) if elsewhere else self.needs
 
     @property
     def lock(self) -> Path:

@@ -98,6 +98,8 @@ def first_attempt(catalog: Catalog, bench: Bench, asked: Asked, slo: dict[str, s
     """The attempt that probes vary: the workload's payload profile under Poisson arrivals, with the promise asked."""
     setup, workload = catalog.setup(asked.setup), catalog.workload(asked.workload)
     device = device_of(asked.device)
+    knobs = resolve_knobs(setup, asked.knobs, len(bench.cores.server), device)
+    setup = setup.with_knobs(knobs)
     bench.folder.mkdir(parents=True, exist_ok=True)
     if why := why_not(setup, workload, device, bench.folder):
         raise TailraceError(why, "choose another setup, workload or device")
@@ -105,9 +107,7 @@ def first_attempt(catalog: Catalog, bench: Bench, asked: Asked, slo: dict[str, s
         "name": "capacity", "title": "A probe of a capacity search", "warmup_s": 1.0, "timeout_s": PATIENCE_S,
         "question": "Is the promise kept at this load?", "seed": asked.seed, "slo": slo,
         "stage": [{"arrivals": "poisson", "rate": 1.0, "duration_s": 1.0}]}, "capacity")
-    return Attempt("capacity", "", setup, workload, scenario, 1.0,
-                   resolve_knobs(setup, asked.knobs, len(bench.cores.server), device), seed=asked.seed,
-                   device=device)
+    return Attempt("capacity", "", setup, workload, scenario, 1.0, knobs, seed=asked.seed, device=device)
 
 
 def probing(first: Attempt, probe: Probe) -> Attempt:

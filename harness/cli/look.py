@@ -57,7 +57,7 @@ def prepare(workloads: list[str], setups: list[str], device: str = "cpu") -> Non
 
     def fits(workload: Workload, setup: Setup) -> bool:
         said = why_not_on(device, workload.name, workload.devices, setup.name, setup.devices)
-        return not (said or workload.name in setup.limits or lacking(setup.needs.model_dump(), setup.folder))
+        return not (said or workload.name in setup.limits or lacking(setup.needed.model_dump(), setup.folder))
 
     make_ahead([(workload, setup) for workload in chosen for setup in served if fits(workload, setup)], say)
     for workload in chosen:

@@ -17,7 +17,7 @@ def why_not(setup: Setup, workload: Workload, device: str, folder: Path) -> str:
             return f"{part.name} cannot serve {workload.name}: {limit}"
         if said := part.unnamed or why_not_on(device, workload.name, workload.devices, part.name, part.devices):
             return said
-        needs = part.needs.model_dump()
+        needs = part.needed.model_dump()
         if lacks := lacking({**needs, "gpu": needs["gpu"] or device == "gpu"}, folder):
             return lacks
     return ""

@@ -37,7 +37,7 @@ def engine_versions(setup: Setup, packages: Mapping[str, str]) -> dict[str, str]
                                             if (match := _NAME.match(line.strip()))]
     known = {_plain(name): version for name, version in packages.items()}
     found = {name: known[_plain(name)] for name in names if _plain(name) in known}
-    programs = (*setup.needs.programs, *(["java"] if setup.needs.java else []))
+    programs = (*setup.needed.programs, *(["java"] if setup.needs.java else []))
     return {**found, **{program: said for program in programs if (said := _program_version(program))}}
 
 

@@ -78,6 +78,19 @@ def test_unknown_key_of_a_setup_names_the_nearest(tmp_path: Path) -> None:
         read_setup(folder)
 
 
+def test_a_knob_that_names_a_server_elsewhere_lifts_the_need_of_programs(tmp_path: Path) -> None:
+    text = ('title="t"\nidea="i"\ntier="basic"\nengine="e"\ncommand=["x"]\n[knobs]\nurl=""\n'
+            '[needs]\nprograms=["broker"]\nmemory_gb=1\nunless="url"\n')
+    (tmp_path / "setup.toml").write_text(text)
+    setup = read_setup(tmp_path)
+    assert setup.needed == setup.needs
+    elsewhere = setup.with_knobs({"url": "redis://broker"}).needed
+    assert (elsewhere.programs, elsewhere.memory_gb) == ((), 1)
+    (tmp_path / "setup.toml").write_text(text.replace('unless="url"', 'unless="ulr"'))
+    with pytest.raises(TailraceError, match=r"\[needs\] names 'ulr', which is no knob; did you mean 'url'"):
+        read_setup(tmp_path)
+
+
 @pytest.mark.parametrize(("line", "said"), [
     ('devices = ["tpu"]', "workload.toml: '0' in [devices] is 'tpu': Input should be 'cpu' or 'gpu'"),
     ("devices = []", "workload.toml: 'devices' is list: Tuple should have at least 1 item"),

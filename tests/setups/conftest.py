@@ -118,10 +118,10 @@ def deploy(tmp_path: Path) -> Iterator[Deploy]:
     with ExitStack() as stack:
         def start(name: str, device: str = "cpu", workload: Path = MOODY, **knobs: str | int) -> Deployment:
             setup = read_setup(ROOT / "setups" / name)
-            if lacks := lacking(setup.needs.model_dump(), setup.folder):
+            setup = setup.with_knobs({**setup.knobs, "workers": 2, **knobs})
+            if lacks := lacking(setup.needed.model_dump(), setup.folder):
                 pytest.skip(lacks)
-            deployment = _started(setup.with_knobs({**setup.knobs, "workers": 2, **knobs}), device, workload,
-                                  tmp_path / f"run{len(list(tmp_path.glob('run*')))}")
+            deployment = _started(setup, device, workload, tmp_path / f"run{len(list(tmp_path.glob('run*')))}")
             stack.callback(_end, deployment)
             assert eventually(lambda: deployment.ready() or deployment.process.poll() is not None, 60)
             assert deployment.process.poll() is None, (deployment.folder / "server.log").read_text("utf-8")
