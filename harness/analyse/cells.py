@@ -38,6 +38,7 @@ def cell(runs: Sequence[RunFigures], failed: Sequence[RunMeta]) -> Cell:
         error_rate=_mean([run.error_rate for run in used]),
         verdict=verdict, verdict_reason=reason, promises=promises,
         time_ms=_time_ms(used), batches=_batches(used),
+        counted=tuple(dict.fromkeys(part for run in used for part in run.counted)),
         cpu_cores=_mean([run.cpu_cores for run in used]),
         rss_mb=max((run.rss_mb for run in used if math.isfinite(run.rss_mb)), default=math.nan),
         start_s=_mean([float(run.meta.facts.get("start_s") or math.nan) for run in used]),
@@ -72,7 +73,9 @@ def _absent(meta: RunMeta) -> RunSummary:
 
 
 def _time_ms(runs: Sequence[RunFigures]) -> dict[str, float]:
-    """Mean ms per answer of each part, over all runs' answers."""
+    """Mean ms per answer of each part, over the answers of all runs, or of those whose servers counted parts that
+    nobody else tells."""
+    runs = [run for run in runs if run.counted] or runs
     timed = sum(run.timed for run in runs)
     names = dict.fromkeys(name for run in runs for name in run.time_ms)
     return {name: sum(run.time_ms.get(name, 0.0) for run in runs) / timed for name in names} if timed else {}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from harness.analyse import gpu_figures
 from harness.analyse.checks import checks_of
+from harness.analyse.counters import mean_ms, requests_by_batch
 from harness.analyse.frames import NS_PER_MS, Latencies, Rows, RunView
 from harness.analyse.model import Check
 from harness.analyse.probe_figures import Probes, peak_pss_mb, peak_rss_mb, used_cores
@@ -26,8 +27,8 @@ class RunFigures:
 
     `latency_ms` is in order of due times, `ordered_ms` ascending, both float32[n] with infinity for a failed request.
     Rates are per second of offered window. `error_rate` counts failed requests and, from those judged, wrong answers.
-    `time_ms` are sums over `timed` answers; `batches` counts answers by the size of their batch. `stopped` says why the
-    run was stopped early, "" where it went to its end; `schedule` is as in RunSummary.
+    `time_ms` are sums over `timed` answers; `batches` counts answers by the size of their batch; `counted` is as in
+    Cell. `stopped` says why the run was stopped early, "" where it went to its end; `schedule` is as in RunSummary.
     """
 
     meta: RunMeta
@@ -48,6 +49,7 @@ class RunFigures:
     schedule: str = ""
     pss_mb: float = math.nan
     gpu: gpu_figures.Seen | None = None
+    counted: tuple[str, ...] = ()
 
     @property
     def valid(self) -> bool:
@@ -67,9 +69,11 @@ def figures(view: RunView, probes: Probes) -> RunFigures:
     good = np.count_nonzero(rows.latency_ms <= limit) if math.isfinite(limit) else np.count_nonzero(~rows.failed)
     ended = ~rows.failed[~rows.unanswered]
     answered = float(np.mean(ended)) if len(ended) else 0.0
-    spent, timed = time_spent(rows)
+    spent, timed, counted = time_by_part(view, rows)
     sizes = rows.batch[~rows.failed & (rows.batch > 0)]
-    counts = np.bincount(sizes) if len(sizes) else np.zeros(0, dtype=np.int64)
+    by_size = {size: int(n) for size, n in enumerate(np.bincount(sizes)) if n} if len(sizes) else {}
+    if not by_size and (by_size := requests_by_batch(view.before, view.after)):
+        counted = (*counted, "batches")
     return RunFigures(
         view.meta, view.scenario, checks_of(view), rows.latency_ms, rows.ordered_ms,
         offered_rate=len(rows) / window_s,
@@ -77,10 +81,10 @@ def figures(view: RunView, probes: Probes) -> RunFigures:
         goodput=float(good) * right / window_s,
         error_rate=1 - answered * right if len(rows) else math.nan,
         time_ms=spent, timed=timed,
-        batches={size: int(n) for size, n in enumerate(counts) if n},
+        batches=by_size,
         cpu_cores=used_cores(probes, view.window_s), rss_mb=peak_rss_mb(probes),
         stopped=view.stopped, schedule=schedule_of(view), pss_mb=peak_pss_mb(probes),
-        gpu=gpu_figures.seen(probes, warm_s, view.window_s),
+        gpu=gpu_figures.seen(probes, warm_s, view.window_s), counted=counted,
     )
 
 
@@ -103,6 +107,18 @@ def good_ms(promises: tuple[Promise, ...]) -> float:
     if not latency:
         return math.inf
     return min(latency, key=lambda promise: (-promise.quantile, promise.limit)).limit / NS_PER_MS
+
+
+def time_by_part(view: RunView, rows: Rows) -> tuple[dict[str, float], int, tuple[str, ...]]:
+    """`time_spent`, with the parts that no answer tells taken from the means of the server's own counters; and which
+    those are. None is where they would add up to more than the answers took: then they tell of other requests."""
+    spent, timed = time_spent(rows)
+    silent = {"queue": not np.any(rows.queue_us >= 0), "model": not np.any(rows.model_us >= 0)}
+    means = {part: mean * timed for part, mean in mean_ms(view.before, view.after).items() if silent[part]}
+    rest = spent["rest"] - sum(means.values())
+    if not means or rest < 0:
+        return spent, timed, ()
+    return {**spent, **means, "rest": rest}, timed, tuple(means)
 
 
 def time_spent(rows: Rows) -> tuple[dict[str, float], int]:

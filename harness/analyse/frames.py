@@ -17,6 +17,7 @@ from harness.catalog.toml import validate
 from harness.record import layout
 from harness.record.read import StoredRun
 from harness.record.schema import ABSENT, BLANK, GPU_COLUMNS, RunMeta
+from harness.record.scrape import NOTHING, Scrape
 from harness.record.verify import changed_files
 
 Flags = NDArray[np.bool_]
@@ -129,7 +130,8 @@ class RunView:
     """One run as checks see it: what was asked, what was recorded. Times in rows are ns since the run's t0.
 
     `scenario` ends where a run that was stopped early ended. `probes` are the columns of probes.parquet, `altered` what
-    is no longer as it was written, `metrics` the server's own, `log_bytes` the size of its log.
+    is no longer as it was written, `before` and `after` the server's own counters around the load, `log_bytes` the size
+    of its log.
     """
 
     meta: RunMeta
@@ -137,7 +139,8 @@ class RunView:
     rows: Rows
     probes: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     altered: tuple[str, ...] = ()
-    metrics: str = ""
+    before: Scrape = NOTHING
+    after: Scrape = NOTHING
     log_bytes: int = 0
 
     @property
@@ -189,7 +192,9 @@ def read_view(run: StoredRun) -> RunView:
     """The run on disk. Raises TailraceError when it has no rows or its scenario cannot be read."""
     made = view(run.meta, run.columns(*NEEDED))
     log = run.folder / layout.SERVER_LOG
-    return replace(made, probes=run.probes(), altered=tuple(changed_files(run)), metrics=run.text(layout.METRICS),
+    return replace(made, probes=run.probes(), altered=tuple(changed_files(run)),
+                   before=Scrape(run.text(layout.METRICS_BEFORE), run.text(layout.STATISTICS_BEFORE)),
+                   after=Scrape(run.text(layout.METRICS), run.text(layout.STATISTICS)),
                    log_bytes=log.stat().st_size if log.is_file() else 0)
 
 

@@ -118,7 +118,9 @@ class Cell:
 
     `quantiles_ms` maps 0.5, 0.9, 0.95, 0.99, 0.999 to the pooled quantile with its interval over repetitions.
     `time_ms` maps lag, queue, wait, copy and kernel (of a GPU), model, rest (transport, and what the server does not
-    tell) to mean ms; `batches` maps a batch size to its share of requests. `cpu_cores` is the mean of cores used by the
+    tell) to mean ms; `batches` maps a batch size to its share of requests. `counted` names what of these no answer
+    tells (`queue`, `model`, `batches`): means and shares over the whole load, warm-up included, from the server's own
+    counters. `cpu_cores` is the mean of cores used by the
     server; `rss_mb` its peak, `pss_mb` the memory of all its processes after the load, shared pages counted once.
     Figures are over the valid runs, or over all where none is valid. `good_ms` is the latency within which an answer
     counts as good (NaN: any). `server_cpus` is how many CPUs the server had; `machine_id` and `hashes` (workload,
@@ -153,6 +155,7 @@ class Cell:
     hashes: dict[str, str] = field(default_factory=dict)
     device: str = "cpu"
     gpu: GpuUse | None = None
+    counted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def cached(view: RunView) -> Check:
 def retries(view: RunView) -> Check:
     """A warning where the setup's own counters tell of retries, or of more predictions than were asked for: failures
     were hidden, and latencies hold more than one try."""
-    found = [(name, float(value)) for name, value in _SAMPLE.findall(view.metrics)]
+    found = [(name, float(value)) for name, value in _SAMPLE.findall(view.after.metrics)]
     tried = sum(value for name, value in found if _RETRIES.search(name))
     served = max((value for name, value in found if _SERVED.search(name)), default=0.0)
     asked = view.rows.went_out + int(view.meta.facts.get("golden") or 0)

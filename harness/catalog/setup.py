@@ -43,7 +43,8 @@ class Setup(Noun):
     one starts itself and stands in front of, or a knob that does.
     `passes` names variables of the user's environment, secrets for example, that its server gets and no record does.
     `must_name` lists knobs that only the user can give; without them it is skipped. `devices` are those on which its
-    models can compute; `gpu` holds the defaults of knobs that are others on a GPU.
+    models can compute; `gpu` holds the defaults of knobs that are others on a GPU. `statistics` is the route of its
+    model's own counters, as Triton has them.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Setup(Noun):
     protocol: str = "json"
     ready: str
     predict: str
+    statistics: str = ""
     ready_timeout_s: PositiveFloat = Field(default=60.0, le=600)
     stop_timeout_s: PositiveFloat = Field(default=10.0, le=600)
     requirements: str = "requirements.txt"

@@ -22,6 +22,7 @@ from harness.record import layout
 from harness.record.read import StoredRun
 from harness.record.requests import Array, write_requests
 from harness.record.schema import RunMeta
+from harness.record.scrape import Scrape
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -95,9 +96,12 @@ class RunWriter:
         table = pa.table({"bytes": pa.array(lengths.astype(np.int32))})
         pq.write_table(table, self.folder / layout.PAYLOADS, compression="zstd", write_statistics=False)
 
-    def write_metrics(self, text: str) -> None:
-        """The server's own /metrics, once, after the load."""
-        (self.folder / layout.METRICS).write_text(text, encoding="utf-8")
+    def write_scrapes(self, before: Scrape, after: Scrape) -> None:
+        """The server's own counters before the load and after it; no file for what it has not."""
+        for name, text in ((layout.METRICS_BEFORE, before.metrics), (layout.METRICS, after.metrics),
+                           (layout.STATISTICS_BEFORE, before.statistics), (layout.STATISTICS, after.statistics)):
+            if text:
+                (self.folder / name).write_text(text, encoding="utf-8")
 
     def finish(self, meta: RunMeta) -> StoredRun:
         """Seals the folder: sums over every file, then run.json by rename. Nothing may change in it afterwards."""

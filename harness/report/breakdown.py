@@ -24,7 +24,8 @@ ACROSS = 4
 
 @canvas.styled
 def times(match: Match) -> Chart:
-    """Stacked bars of the mean time a request spends in each part, one bar per setup."""
+    """Stacked bars of the mean time a request spends in each part, one bar per setup; a star marks parts from the
+    server's own counters."""
     shown = [cell for cell in match.cells if sum(cell.time_ms.values()) > 0]
     names = [*(part for part in PARTS if any(part in cell.time_ms for cell in shown)),
              *dict.fromkeys(part for cell in shown for part in cell.time_ms if part not in PARTS)]
@@ -37,6 +38,7 @@ def times(match: Match) -> Chart:
         for part in names:
             start = _segment(axes, row, start, cell.time_ms.get(part, 0.0), look=_look(part), widest=widest)
         told = "" if "model" in cell.time_ms else ", not told"
+        told += " *" if captions.counted_parts(cell) else ""
         axes.annotate(f"{milliseconds(start)}{told}", (start, row), xytext=(6, 0), textcoords="offset points",
                       va="center")
     axes.set(xlim=(0, widest), ylim=(max(len(shown), 1) - 0.4, -0.6), xlabel="mean time of an answered request (ms)")
@@ -83,7 +85,8 @@ def batches(match: Match, ink: Mapping[str, Ink]) -> Chart:
         sizes = sorted(size for size in cell.batches if size > 0)
         axes.bar(sizes, [100 * cell.batches[size] for size in sizes], 0.85, color=ink[cell.setup].colour)
         axes.set(xlim=(0.4, max(largest, 4) + 0.6), ylim=(0, 104))
-        axes.set_title(clean(cell.setup), color=INK, weight="bold", fontsize=12.5)
+        star = " *" if "batches" in cell.counted else ""
+        axes.set_title(clean(cell.setup) + star, color=INK, weight="bold", fontsize=12.5)
         axes.xaxis.set_major_locator(FixedLocator(_size_ticks(max(largest, 4))))
         axes.grid(visible=False, axis="x")
         axes.set_xlabel("batch size")

@@ -16,6 +16,7 @@ LATE = 0.1     # a share of time spent on sending late that is worth a word
 SAID = {"model": "the model", "copy": "copying to and from the GPU", "kernel": "the GPU's kernels",
         "queue": "the queue", "wait": "waiting for batches to fill", "lag": "being sent late",
         "connect_send": "connecting and sending", "rest": "the rest (HTTP, scheduling)"}
+_BY_COUNTERS = "from the server's own counters over the whole load, warm-up included, not told per request"
 
 
 def lead(match: Match) -> str:
@@ -101,11 +102,27 @@ def parts(match: Match) -> str:
         said.append(f"{word} goes into {what} in {listed(names)}.")
     if silent:
         said.append(f"{verb(silent, 'does not tell its parts', 'do not tell their parts')}.")
+    said += _counted(told)
     late = [clean(cell.setup) for cell in told if cell.time_ms.get("lag", 0.0) > LATE * sum(cell.time_ms.values())]
     if late:
         said.append(f"The generator's own lateness is more than a tenth of the time for {listed(late)}: "
                     "read that as the harness's, not the setup's.")
     return " ".join([*said, *_left_out(match)])
+
+
+def counted_parts(cell: Cell) -> list[str]:
+    """The parts of its time that only the server's own counters tell."""
+    return [part for part in cell.counted if part in cell.time_ms]
+
+
+def _counted(cells: Sequence[Cell]) -> list[str]:
+    """One sentence for all whose counters tell the same parts."""
+    by_parts: dict[tuple[str, ...], list[str]] = {}
+    for cell in cells:
+        if parts := counted_parts(cell):
+            by_parts.setdefault(tuple(parts), []).append(clean(cell.setup))
+    return [f"* {verb([SAID[part] for part in parts], 'is a mean', 'are means')} {_BY_COUNTERS}: {listed(names)}."
+            for parts, names in by_parts.items()]
 
 
 def batches(match: Match) -> str:
@@ -119,6 +136,9 @@ def batches(match: Match) -> str:
         said.append(f"{verb(single, 'serves', 'serve')} one request at a time.")
     if silent:
         said.append(f"{verb(silent, 'does', 'do')} not tell the size of a batch.")
+    counted = [clean(cell.setup) for cell in match.cells if "batches" in cell.counted]
+    if counted:
+        said.append(f"* The sizes are {_BY_COUNTERS}: {listed(counted)}.")
     return " ".join([*said, *_left_out(match)])
 
 

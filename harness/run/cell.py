@@ -1,9 +1,7 @@
 """One run, end to end: whatever happens, a record is left and nothing keeps running."""
 
-import platform
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +17,12 @@ from harness.plan.attempt import Attempt
 from harness.record.read import StoredRun
 from harness.record.requests import Rows
 from harness.record.schema import Status
+from harness.record.scrape import Scrape
 from harness.record.write import Probe, RunWriter
 from harness.run import gpu
 from harness.run.agent import Agent
 from harness.run.bench import Bench
 from harness.run.environments import Environment, environments
-from harness.run.exchange import FAILURES, exchange
 from harness.run.fidelity import differences, unlike_version
 from harness.run.generators import Generators
 from harness.run.generators import Progress as Progress  # noqa: PLC0414 -- watchers import it from here
@@ -37,6 +35,7 @@ from harness.run.process import Server, Stopped
 from harness.run.provenance import describe
 from harness.run.ready import PortTakenError, answer_golden, await_ready, ended_how, last_line, refuse_open
 from harness.run.repeats import repeats
+from harness.run.scrape import scrape
 from harness.run.sockets import free_port
 from harness.run.specs import Spec, at_port, expected_requests, load_specs
 from harness.run.upkeep import processes
@@ -58,7 +57,7 @@ class Outcome:
     facts: dict[str, Any] = field(default_factory=dict)
     rows: Rows | None = None
     probes: list[Probe] = field(default_factory=list)
-    metrics: str = ""
+    scrapes: tuple[Scrape, ...] = ()  # before the load, and after it
     interrupted: bool = False
 
     def end(self, status: Status, reason: str) -> None:
@@ -158,6 +157,7 @@ def _serve_under_load(run: Run, specs: list[Spec], scratch: Path) -> None:
     pythons = tuple(each.python for each in run.outcome.environments)
     place = Place(pythons, run.model_dir, scratch, writer.server_log, run.bench.cores.server, attempt.device)
     command = server_command(attempt.setup, attempt.workload, attempt.knobs, place, port)
+    ports = (port, int(command.env["METRICS_PORT"]))
     started = time.monotonic()
     with Server(command) as server:
         try:
@@ -171,8 +171,9 @@ def _serve_under_load(run: Run, specs: list[Spec], scratch: Path) -> None:
                 sitting = run.bench.judge(attempt)
                 live = LiveRows(attempt, [spec for spec in specs if isinstance(spec, LoadSpec)], sitting) \
                     if sitting else None
+                before = scrape(ports, attempt.setup.statistics)
                 _load(run, server, generators, scratch, live)
-            run.outcome.metrics = _scrape(port, int(command.env["METRICS_PORT"]))
+            run.outcome.scrapes = (before, scrape(ports, attempt.setup.statistics))
             if run.outcome.status == "ok" and "stopped" not in facts:
                 facts["repeats"] = repeats(Wire(attempt.setup, port, run.agent.content_type()), run.agent,
                                            attempt.seed, attempt.scenario.profile, scratch)
@@ -273,23 +274,12 @@ def _note_end(run: Run, stopped: Stopped) -> None:
         run.outcome.reason = f"{run.outcome.reason}; {said}" if run.outcome.reason else said
 
 
-def _scrape(*ports: int) -> str:
-    """The server's /metrics at the first of the ports that has one, or ""; without this machine's name, which
-    TorchServe puts into every line."""
-    for port in ports:
-        with suppress(*FAILURES):
-            reply = exchange(port, "/metrics", timeout_s=5.0)
-            if reply.status == 200:
-                return reply.body.decode(errors="replace").replace(f'"{platform.node()}"', '"localhost"')
-    return ""
-
-
 def _record(run: Run) -> StoredRun:
     outcome, writer = run.outcome, run.writer
     if outcome.rows is not None:
         writer.write_requests(outcome.rows)
     if outcome.probes:
         writer.write_probes(outcome.probes)
-    if outcome.metrics:
-        writer.write_metrics(outcome.metrics)
+    if outcome.scrapes:
+        writer.write_scrapes(*outcome.scrapes)
     return writer.finish(describe(run.attempt, run.bench, writer, outcome))

@@ -15,6 +15,7 @@ from harness.analyse.compare import compare
 from harness.analyse.figures import figures
 from harness.analyse.frames import RunView
 from harness.analyse.model import Check
+from harness.record.scrape import Scrape
 
 Columns = dict[str, NDArray[Any]]
 Queue = Callable[..., Columns]
@@ -120,7 +121,7 @@ def test_clocks_and_late_reading_are_heard(queue: Queue, seen: Seen, generator: 
 ])
 def test_the_setups_own_counters_tell_of_retries(queue: Queue, seen: Seen, metrics: str,
                                                  expected: dict[str, str]) -> None:
-    assert accused(replace(seen(queue(6)), metrics=metrics)) == expected
+    assert accused(replace(seen(queue(6)), after=Scrape(metrics))) == expected
 
 
 def test_a_changed_record_and_a_flooded_log_are_noticed(queue: Queue, seen: Seen) -> None:

@@ -1,6 +1,7 @@
 """Captions say what the figures say: known answers in, known words out."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from harness.analyse.model import Analysis
 from harness.analyse.summary import analyse
-from harness.report import captions
+from harness.report import breakdown, captions
 from harness.report.select import climbs, matches, typical
 from harness.report.traces import Timeline
 
@@ -66,6 +67,19 @@ def test_batches_and_parts_are_told_apart_from_silence(raced: Analysis) -> None:
     assert "do not tell the size of a batch" in batches
     assert "Most of the time goes into the model in" in parts
     assert "do not tell their parts" in parts
+
+
+def test_what_only_counters_tell_is_starred(raced: Analysis) -> None:
+    match = typical(raced)[0]
+    counted = replace(match, cells=tuple(
+        replace(cell, counted=("queue", "model", "batches")) if cell.setup == "quick" else cell
+        for cell in match.cells))
+    said = "from the server's own counters over the whole load, warm-up included, not told per request: quick."
+    assert f"* the queue and the model are means {said}" in captions.parts(counted)
+    assert f"* The sizes are {said}" in captions.batches(counted)
+    assert "*" not in captions.parts(match) + captions.batches(match)
+    assert "ms *" in breakdown.times(counted).svg
+    assert "ms *" not in breakdown.times(match).svg
 
 
 def test_loads_name_the_last_one_that_held(tmp_path: Path, write_race: Write, race: Any, simulated: Any) -> None:

@@ -5,12 +5,15 @@ import os
 import shutil
 from pathlib import Path
 
+import psutil
 import pytest
 
+from harness.analyse.counters import mean_ms, requests_by_batch
 from harness.catalog.discover import find_catalog
 from harness.protocols import oip
 from harness.run.conformance import check
 from harness.run.machine import lacking
+from harness.run.scrape import scrape
 from tests.setups.conftest import Deploy, eventually
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
@@ -54,10 +57,15 @@ def test_where_the_time_went_is_told(start: Deploy, name: str) -> None:
 
 def test_triton_batches_over_all_clients_and_serves_a_new_version_beside_the_old(start: Deploy) -> None:
     server = start("triton", workers=1, protocol="oip-http")
+    ports = server.port, int(psutil.Process(server.process.pid).environ()["METRICS_PORT"])
+    before = scrape(ports, server.setup.statistics)
     flying = [server.later({"x": number, "ms": 50}) for number in range(32)]
     assert [future.result().json()["y"] for future in flying] == [number ** 2 for number in range(32)]
-    stats = server.ask("GET", "/v2/models/model/stats").json()["model_stats"][0]
-    assert max(each["batch_size"] for each in stats["batch_stats"]) == 8
+    after = scrape(ports, server.setup.statistics)
+    batches, times = requests_by_batch(before, after), mean_ms(before, after)
+    assert (max(batches), sum(batches.values())) == (8, 32)
+    assert times["model"] >= 50
+    assert times["queue"] > 0
     config, = server.folder.glob("triton-*/models/model/config.pbtxt")
     config.write_text(config.read_text("utf-8") + "version_policy { all {} }\n", "utf-8")
     shutil.copytree(config.parent / "1", config.parent / "2")
