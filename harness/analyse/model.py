@@ -199,8 +199,8 @@ class Contract:
 class Upkeep:
     """What a setup takes to run and to keep. `memory_mb` maps a workload to the proportional set size of all its
     processes after the load, `start_s` to the seconds to its first right answer; `environment_mb` is the disk its
-    environment takes; `code_lines` neither blank nor comments; `processes` counts them by kind; `mlops` is the table
-    of setup.toml."""
+    environment takes; `code_lines` neither blank nor comments; `processes` counts them by kind; `mlops` and `limits`
+    are the tables of setup.toml."""
 
     setup: str
     title: str
@@ -212,6 +212,7 @@ class Upkeep:
     processes: dict[str, int]
     versions: dict[str, str]
     mlops: dict[str, Any]
+    limits: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ def _upkeep(setup: str, metas: Sequence[RunMeta], cells: Sequence[Cell]) -> Upke
         environment_mb=max(sizes, default=math.nan),
         code_lines=int(facts.get("code_lines", 0)), processes=dict(facts.get("processes", {})),
         versions={str(name): str(version) for name, version in facts.get("engine_versions", {}).items()},
-        mlops={str(name): value for name, value in (told.get("mlops") or {}).items()})
+        mlops={str(name): value for name, value in (told.get("mlops") or {}).items()},
+        limits={str(name): str(why) for name, why in (told.get("limits") or {}).items()})
 
 
 def _memory(cells: Sequence[Cell], workload: str) -> float:

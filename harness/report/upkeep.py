@@ -86,21 +86,30 @@ def mlops_rows(kept: Sequence[Upkeep]) -> list[Row]:
     return [tuple(clean(cell) for cell in row) for row in rows] if topics else []
 
 
+def limit_rows(kept: Sequence[Upkeep]) -> list[Row]:
+    """What setup.toml owns up to, a row per setup and limit; with the heads first."""
+    rows: list[Row] = [("setup", "limit", "what the engine or this setup of it cannot do")]
+    for each in kept:
+        rows += [(each.setup, topic.replace("_", " "), why) for topic, why in each.limits.items()]
+    return [tuple(clean(cell) for cell in row) for row in rows] if len(rows) > 1 else []
+
+
 def upkeep_html(analysis: Analysis) -> str:
-    """Both tables, and how their figures are counted."""
+    """What is measured, what integrating means, what is not to be had, and how figures are counted."""
     kept = analysis.upkeep
     notes = ("<ul class='notes'><li>Memory: proportional set size of all processes after the load, a shared page "
              "counted once.</li><li>Start: from the command to the first right answer.</li><li>Lines: what is written, "
              "neither blank nor comments, shared folders included, locks not.</li></ul>")
-    told = mlops_rows(kept)
-    return _html(upkeep_rows(kept)) + notes + (f"<h3>What integrating it means</h3>{_html(told)}" if told else "")
+    more = (("What integrating it means", mlops_rows(kept)), ("What it cannot do", limit_rows(kept)))
+    return _html(upkeep_rows(kept)) + notes + "".join(f"<h3>{head}</h3>{_html(rows)}" for head, rows in more if rows)
 
 
 def markdown(analysis: Analysis) -> list[str]:
-    """The same for a pull request: contracts, and what is measured and counted."""
+    """The same for a pull request: contracts, what is measured and counted, and what is not to be had."""
     rows = contract_rows(analysis.contracts)
     parts = [markdown_escaped(contract_conclusion(analysis.contracts)), *([_table(rows)] if len(rows) > 1 else [])]
-    return ["## Contracts", *parts, "## Upkeep", _table(upkeep_rows(analysis.upkeep))]
+    return ["## Contracts", *parts, "## Upkeep", _table(upkeep_rows(analysis.upkeep)),
+            *([_table(limits)] if (limits := limit_rows(analysis.upkeep)) else [])]
 
 
 def _span(seconds: Mapping[str, float]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from harness.record.conformance import (
 from harness.record.layout import run_folders
 from harness.record.write import write_machine
 from harness.report.markdown import markdown
-from harness.report.upkeep import contract_html, contract_rows, upkeep_html, upkeep_rows
+from harness.report.upkeep import contract_html, contract_rows, limit_rows, upkeep_html, upkeep_rows
 
 HASHES = {"setup": "setup", "workload": "workload", "lock": "lock"}
 
@@ -49,6 +50,20 @@ def test_a_damaged_check_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "conformance" / "flask-embed.json").write_text(json.dumps({"setup": "flask"}))
     with pytest.raises(TailraceError, match=r"flask-embed\.json: cannot be read"):
         read_conformance(tmp_path)
+
+
+def test_limits_are_shown_escaped(tmp_path: Path, write_race: Callable[..., None], race: Any, simulated: Any) -> None:
+    write_race(tmp_path, race("embed", 100, 60, {"flask": simulated(5), "fast": simulated(4)}))
+    analysis = analyse(tmp_path)
+    flask, fast = analysis.upkeep
+    limits = {"no_queue": "requests <wait> in memory | on a list", "wire": "JSON"}
+    shown = replace(analysis, upkeep=(replace(flask, limits=limits), fast))
+    assert limit_rows(shown.upkeep)[1:] == [("flask", "no queue", limits["no_queue"]), ("flask", "wire", "JSON")]
+    assert "What it cannot do" in upkeep_html(shown)
+    assert "requests &lt;wait&gt; in memory" in upkeep_html(shown)
+    assert "| flask | wire | JSON |" in markdown(shown)
+    assert limit_rows(analysis.upkeep) == []
+    assert "What it cannot do" not in upkeep_html(analysis)
 
 
 def test_points_stand_beside_the_figures(tmp_path: Path, write_race: Callable[..., None], race: Any,
