@@ -8,7 +8,7 @@ bind = f"{os.environ['HOST']}:{os.environ['PORT']}"
 # gthread is what gunicorn's documentation recommends behind keep-alive clients; sync workers drop requests on a stop.
 worker_class = "gthread"
 workers = replicas()
-threads = int(os.environ["KNOB_THREADS"])
+threads = int(os.environ["KNOB_REQUEST_THREADS"])
 keepalive = 75
 timeout = 30
 graceful_timeout = 8

@@ -132,6 +132,7 @@ def test_a_server_is_told_what_the_design_says_and_nothing_else(attempt: Callabl
     assert env["PYTHONPATH"].split(":") == [str(calm.setup.folder), str(calm.setup.folder.parent),
                                             str(calm.workload.folder)]
     assert server_env(calm.setup, calm.workload, {"threads": 4}, place, 1)["OMP_NUM_THREADS"] == "4"
+    assert server_env(calm.setup, calm.workload, {"request_threads": 4}, place, 1)["THREADS"] == "1"
 
 
 @pytest.mark.parametrize(("command", "said"), [
