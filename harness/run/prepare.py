@@ -28,9 +28,9 @@ class Prepared:
 
 
 def workload_hash(workload: Workload) -> str:
-    """What names a workload's content: its folder's files and its locks."""
+    """What names a workload's content: the files of its folder and of those it shares, and its locks."""
     locks = [lock for lock in (workload.lock, workload.prepare_lock) if lock is not None]
-    return hash_paths([workload.folder, *locks])
+    return hash_paths([*workload.code, *locks])
 
 
 def prepare(workload: Workload, say: Callable[[str], None], verify: bool = False) -> Prepared:

@@ -16,7 +16,7 @@ from harness.catalog.setup import read_setup
 from harness.catalog.workload import Workload
 from harness.errors import TailraceError
 from harness.run.ahead import make_ahead
-from harness.run.prepare import prepare
+from harness.run.prepare import prepare, workload_hash
 
 Make = Callable[..., Workload]
 
@@ -47,6 +47,17 @@ def test_another_content_is_another_folder(triple: Make) -> None:
     second = prepare(triple(stream_py="# changed\n" + (triple().folder / "stream.py").read_text()), silent)
     assert first.folder != second.folder
     assert first.folder.is_dir()
+
+
+def test_what_it_shares_counts_as_its_content(triple: Make) -> None:
+    beside = triple().folder.parent / "beside"
+    beside.mkdir()
+    (beside / "module.py").write_text("A = 1")
+    alone = workload_hash(triple())
+    sharing = triple(workload_toml='title = "Triple"\nidea = "Toy."\nmodality = "other"\nshares = ["beside"]\n')
+    before = workload_hash(sharing)
+    (beside / "module.py").write_text("A = 2")
+    assert len({alone, before, workload_hash(sharing)}) == 3
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.write_text("33"), lambda path: path.unlink()])
