@@ -66,13 +66,15 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost at the load measured: USD per million good requests, with every assumption in words."""
+    """Cost at the load measured: USD per million good requests, with every assumption in words; `verified` is false
+    where the price was not read at the provider itself."""
 
     per_million_good_usd: float
     hourly_usd: float
     instance: str
     price_date: str
     assumptions: tuple[str, ...]
+    verified: bool = True
 
 
 @dataclass(frozen=True)

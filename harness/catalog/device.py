@@ -1,6 +1,6 @@
 """Device: what a model computes on, the CPU or the first GPU."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, cast, get_args
 
 from harness.errors import UsageError
@@ -19,6 +19,16 @@ def device_of(text: str) -> Device:
 def arm(setup: str, device: str) -> str:
     """How a setup on a device is called in comparisons: its name, and the device where that is not the CPU."""
     return setup if device == "cpu" else f"{setup} ({device})"
+
+
+def setup_of(name: str) -> str:
+    """The setup of an arm, whatever device and knobs its name tells."""
+    return name.split(" ", maxsplit=1)[0]
+
+
+def arms(setups: Iterable[str]) -> list[str]:
+    """Every name that an arm of the setups can be asked for by: the setup's, and that with its device."""
+    return sorted({arm(setup, device) for setup in setups for device in DEVICES})
 
 
 def why_not_on(device: str, workload: str, known: Sequence[str], setup: str, serves_on: Sequence[str]) -> str:

@@ -55,7 +55,8 @@ def run(
     until: Annotated[str | None, typer.Option(help="`verdict`: end a run as soon as its promises are judged.")] = None,
     until_cap: Annotated[float, typer.Option(help="Seconds after which it ends without.", min=1, max=3600)] = 600.0,
     gate: Annotated[bool, typer.Option("--gate", help="Exit 99, 110 or 111 when a verdict is not `pass`.")] = False,
-    web: Annotated[int | None, typer.Option(help="Serve Locust's web page on this loopback port.")] = None,
+    web: Annotated[int | None, typer.Option(help="Serve Locust's page on this loopback port (HTTP only); of several "
+                                                 "load processes it shows the first one's share.")] = None,
     locustfile: Annotated[Path | None, typer.Option(help="Your own locustfile instead of a scenario.")] = None,
     users: Annotated[int, typer.Option(help="Users of that locustfile (closed loop).")] = 10,
     device: Annotated[str | None, typer.Option(help="Models compute on `cpu` or `gpu` (default the plan's).")] = None,

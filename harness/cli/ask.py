@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from harness.catalog.device import arms
 from harness.catalog.discover import Catalog
 from harness.catalog.plan import Plan, Race
 from harness.catalog.scenario import Scenario
@@ -63,16 +64,27 @@ def named_plan(catalog: Catalog, name: str, setups: list[str], workloads: list[s
         if workload not in known:
             raise UsageError(f"plan {name} does not race workload '{workload}'", nearest(workload, known))
     for setup in setups:
-        known = sorted({s for race in plan.race for s in race.setups})
-        if setup not in known:
-            raise UsageError(f"plan {name} does not race setup '{setup}'", nearest(setup, known))
+        if setup not in setups_of(plan):
+            raise UsageError(f"plan {name} does not race setup '{setup}'", nearest(setup, setups_of(plan)))
+    given = {key: value for key, value in changes.items() if value is not None}
+    plan_against(setups_of(plan), given.get("baseline", plan.baseline), f"plan {name}")
     races = [race.model_copy(update={
                 "setups": tuple(s for s in race.setups if not setups or s in setups),
                 "knobs": {s: k for s, k in race.knobs.items() if not setups or s in setups}})
              for race in plan.race if not workloads or race.workload in workloads]
-    given = {key: value for key, value in changes.items() if value is not None}
     races = [race.model_copy(update={"device": given.get("device", race.device)}) for race in races if race.setups]
     return validate(Plan, {**plan.model_dump(), **given, "race": races}, f"plan {name}")
+
+
+def setups_of(plan: Plan) -> list[str]:
+    """The names of the setups that the plan races."""
+    return sorted({setup for race in plan.race for setup in race.setups})
+
+
+def plan_against(setups: Sequence[str], baseline: object, where: str) -> None:
+    """Raises UsageError for a baseline that is no arm of the setups."""
+    if baseline is not None and baseline not in arms(setups):
+        raise UsageError(f"{where} does not race the baseline '{baseline}'", nearest(str(baseline), list(setups)))
 
 
 def asked_plan(catalog: Catalog, setups: list[str], workloads: list[str], scenario: str | None, loads: list[float],
@@ -93,6 +105,7 @@ def asked_plan(catalog: Catalog, setups: list[str], workloads: list[str], scenar
                   scenario=scenario or f"{workload}-steady", loads=tuple(loads or [1.0]), knobs=knobs)
              for workload in workloads]
     given = {key: value for key, value in changes.items() if value is not None}
+    plan_against(setups or catalog.setup_names(), given.get("baseline"), "this race")
     asked = json.dumps([race.model_dump(mode="json", exclude={"device"}) for race in races]
                        + [{key: value for key, value in given.items() if key != "device"}], sort_keys=True)
     return validate(Plan, {

@@ -16,7 +16,6 @@ from harness.decide.demand import Curve
 from harness.decide.prices_skypilot import as_toml, read_skypilot
 from harness.errors import Exit, TailraceError
 from harness.report.words import figure, percent
-from harness.report.write import plain
 
 
 def today() -> date:
@@ -31,10 +30,10 @@ def bill(question: Question, as_json: bool) -> int:
     bills = cheapest_first([made_out(offer, demand, fleet) for offer in found.offers])
     evens = break_evens([each.offer for each in bills], demand, fleet)
     if as_json:
-        dump(plain({"schema": 1, "workload": wanted.workload, "promise": wanted.promise, "demand": demand.name,
-                    "mean_per_s": demand.mean, "peak_per_s": demand.peak, "fleet": fleet.model_dump(),
-                    "bills": [asdict(each) | {"fleet": fleet.model_dump()} for each in bills],
-                    "break_evens": [asdict(each) for each in evens], "without": dict(found.without)}))
+        dump({"schema": 1, "workload": wanted.workload, "promise": wanted.promise, "demand": demand.name,
+              "mean_per_s": demand.mean, "peak_per_s": demand.peak, "fleet": fleet.model_dump(),
+              "bills": [asdict(each) | {"fleet": fleet.model_dump()} for each in bills],
+              "break_evens": [asdict(each) for each in evens], "without": dict(found.without)})
     else:
         _show(wanted, demand, bills, evens, found)
     return Exit.OK if bills else Exit.INCONCLUSIVE

@@ -26,7 +26,6 @@ from harness.plan.attempt import Attempt
 from harness.plan.expand import resolve_knobs
 from harness.record.capacity import capacity_id, write_capacity
 from harness.record.read import StoredRun
-from harness.report.write import plain as json_plain
 from harness.run.bench import Bench, this_bench
 from harness.run.possible import why_not
 from harness.run.race import racing
@@ -77,7 +76,7 @@ def capacity(asked: Asked, results: Path, as_json: bool) -> int:
 
         asked.chart.write_text(curve(found, promises, f"{asked.setup} on {asked.workload}").svg, encoding="utf-8")
     if as_json:
-        dump(json_plain({**asdict(kept), "why": found.why, "probes": [row(each) for each in found.sent]}))
+        dump({**asdict(kept), "why": found.why, "probes": [row(each) for each in found.sent]})
     else:
         console.print(grid("Probes", ["probe", "offered/s", "requests", "p50 ms", "p99 ms", "unanswered", "verdict"],
                            [list(row(each).values()) for each in found.sent]))

@@ -19,7 +19,6 @@ from harness.errors import Exit, TailraceError
 from harness.report import decision_story
 from harness.report.decision_record import Deciding, next_path, record
 from harness.report.words import figure, milliseconds, percent
-from harness.report.write import plain
 
 CODES = {"one": Exit.OK, "tie": Exit.OK, "open": Exit.INCONCLUSIVE, "none": Exit.BROKEN_PROMISE}
 
@@ -32,7 +31,7 @@ def decide(question: Question, wishes: Wishes, out: Path | None, pages: Path | N
         decision_story.report(question, wishes, today(), pages)
     path = _written(answer, question, wishes, out) if out else None
     if as_json:
-        dump(plain(summary(answer)) | {"record": str(path) if path else None})
+        dump(summary(answer) | {"record": str(path) if path else None})
     else:
         _show(answer, [*([pages / name for name in decision_story.FILES] if pages else []), *([path] if path else [])])
     return CODES[answer.choice.kind]

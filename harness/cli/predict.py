@@ -24,7 +24,6 @@ from harness.decide.twin_whatif import KNOBS, OWNED, Change, changed, parse_chan
 from harness.errors import Exit, TailraceError, UsageError
 from harness.record.read import StoredRun, find_runs
 from harness.record.schema import RunMeta
-from harness.report.write import plain as json_plain
 from harness.run.bench import this_bench
 from harness.run.race import racing
 
@@ -72,9 +71,9 @@ def predict(asked: Asked, results: Path, as_json: bool) -> int:
     lines = answers(fit, rate, changes, asked.what_if, promises, len(meta.server_cpus) if meta.device == "cpu" else 1)
     measured = verified(catalog, asked, results, slo, changes, lines[-1], meta) if asked.verify else None
     if as_json:
-        dump(json_plain({"fitted": {"runs": fit.run_ids, "range": asdict(fit.range), "held_out_error": fit.error,
+        dump({"fitted": {"runs": fit.run_ids, "range": asdict(fit.range), "held_out_error": fit.error,
                          "worst": fit.worst}, "predictions": [{**line, "prediction": asdict(line["prediction"])}
-                                                                         for line in lines], "measured": measured}))
+                                                              for line in lines], "measured": measured})
         return code_of(lines)
     show(asked, fit, lines, measured)
     return code_of(lines)

@@ -1,24 +1,25 @@
 """`tailrace run`: a plan asked for, raced, recorded, and summed up in one table and one sentence."""
 
-import json
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
 from harness.analyse.model import Analysis
-from harness.catalog.device import device_of
+from harness.catalog.device import arms, device_of
 from harness.catalog.discover import Catalog, find_catalog
 from harness.catalog.plan import Plan
 from harness.catalog.setup import Knob
-from harness.cli.ask import asked_plan, named_plan, promised, with_locustfile
+from harness.cli.ask import asked_plan, named_plan, promised, setups_of, with_locustfile
 from harness.cli.findings import gate_code, plan_words
 from harness.cli.live import LiveView, name
-from harness.cli.show import screen
+from harness.cli.show import dump, screen
 from harness.cli.tune import with_profiles
 from harness.cli.until import sitting, until
-from harness.errors import Exit, TailraceError
+from harness.decide.prices import parse_prices
+from harness.errors import Exit, TailraceError, UsageError
+from harness.plan.attempt import Attempt
 from harness.plan.expand import Key, expand, missing
 from harness.record.read import find_runs
 from harness.report.options import Options, analysed
@@ -70,6 +71,8 @@ def race(asked: Asked, results: Path, how: How) -> int:
     """Races what was asked for and shows what it says. Returns the exit code; raises TailraceError."""
     catalog = find_catalog()
     plan = _plan(catalog, asked)
+    known = setups_of(catalog.plan(asked.plan) if asked.plan else plan)
+    parse_prices(how.prices, arms(known))
     bench = this_bench(catalog, results, how.web_port)
     console = screen(stderr=how.json)
     if how.tuned:
@@ -77,9 +80,11 @@ def race(asked: Asked, results: Path, how: How) -> int:
     attempts = expand(plan, catalog, len(bench.cores.server))
     if asked.locustfile:
         attempts = with_locustfile(attempts, asked.locustfile, asked.users, asked.duration_s or USERS_S)
+    if how.web_port is not None:
+        refuse_page(attempts)
     attempts = until(how.until, how.until_cap_s, attempts)
     bench = replace(bench, judge=sitting)
-    left = missing(attempts, _done(bench.folder), content) if how.resume else attempts
+    left = missing(attempts, measured(bench.folder), content) if how.resume else attempts
     if how.dry_run:
         for attempt in left:
             console.print(f"{attempt.order + 1:4} {name(attempt)}", markup=False, highlight=False)
@@ -88,17 +93,26 @@ def race(asked: Asked, results: Path, how: How) -> int:
         if len(left) < len(attempts):
             view.say(f"{len(attempts) - len(left)} of {len(attempts)} runs are there already")
         run_attempts(left, bench, view)
-    return _sum_up(plan, results, how, console)
+    return _sum_up(plan, known, results, how, console)
 
 
-def _done(folder: Path) -> set[Key]:
-    """The measurements that this machine has already; a void or failed run is none."""
+def refuse_page(attempts: Sequence[Attempt]) -> None:
+    """Raises UsageError where Locust's page would show nothing of an attempt."""
+    for attempt in attempts:
+        if attempt.setup.codec.transport == "grpc":
+            raise UsageError(f"--web: {attempt.setup.name} is loaded over gRPC, which Locust's page does not show",
+                             "leave --web out, or race setups that speak HTTP")
+
+
+def measured(folder: Path) -> set[Key]:
+    """The measurements that this machine has already. A void or failed run is none, and what was skipped is asked for
+    again: what it lacked may be here now."""
     if not folder.is_dir():
         return set()
     return {Key(meta.setup, meta.workload, meta.scenario, meta.load, meta.repetition, tuple(sorted(meta.knobs.items())),
                 meta.seeds["attempt"], tuple(sorted((k, v) for k, v in meta.hashes.items() if k != "harness")),
                 meta.device)
-            for meta in (run.meta for run in find_runs(folder).runs) if meta.status in ("ok", "skipped")}
+            for meta in (run.meta for run in find_runs(folder).runs) if meta.status == "ok"}
 
 
 def _plan(catalog: Catalog, asked: Asked) -> Plan:
@@ -112,13 +126,12 @@ def _plan(catalog: Catalog, asked: Asked) -> Plan:
     return named_plan(catalog, asked.plan, asked.setups, asked.workloads, **changes)
 
 
-def _sum_up(plan: Plan, results: Path, how: How, console: Console) -> int:
+def _sum_up(plan: Plan, known: list[str], results: Path, how: How, console: Console) -> int:
     title, question = plan_words(plan)
     analysis = analysed(Options(str(results), plan.name, plan.baseline, tuple(how.prices), False, title, question,
-                                how.usd_per_kwh))
+                                how.usd_per_kwh, tuple(known)))
     if how.json:
-        json.dump(summary(analysis), sys.stdout, indent=1)
-        print()
+        dump(summary(analysis))
     else:
         console.print(text(analysis))
         console.print(analysis.sentence, markup=False, highlight=False)

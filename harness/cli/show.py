@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from harness.record.plain import plain
+
 PLAIN_WIDTH = 140
 
 
@@ -18,8 +20,8 @@ def screen(stderr: bool = False) -> Console:
 
 
 def dump(value: Any) -> None:
-    """JSON for a machine on standard output."""
-    json.dump(value, sys.stdout, indent=1, default=str)
+    """JSON for a machine on standard output; figures that JSON has no word for as null."""
+    json.dump(plain(value), sys.stdout, indent=1, default=str, allow_nan=False)
     print()
 
 

@@ -1,6 +1,5 @@
 """`tailrace tune`: which knobs serve best on this machine, at a promise; kept as the setup's profile."""
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -66,8 +65,7 @@ def tune(asked: Asked, results: Path, as_json: bool) -> int:
     profile = _profile(attempts[0], found)
     path = write_profile(results / bench.machine.id, profile)
     if as_json:
-        dump({name: None if isinstance(value, float) and math.isnan(value) else value
-              for name, value in asdict(profile).items()})
+        dump(asdict(profile))
     else:
         console.print(_sentence(profile, found, attempts[0].knobs, path), markup=False, highlight=False)
     return 0

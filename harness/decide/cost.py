@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from harness.analyse.gpu_figures import with_price
 from harness.analyse.model import Analysis, Cell, Cost
+from harness.catalog.device import arm, setup_of
 from harness.decide.prices import Instance, PriceList, instance_for, instance_with_gpu
 
 SECONDS_PER_HOUR = 3600
@@ -19,7 +20,8 @@ def with_costs(analysis: Analysis, prices: PriceList, given: Mapping[str, float]
     """The analysis with the cost of every cell that has one, and of its GPU's energy at `usd_per_kwh`, else at what
     the list says.
 
-    Each setup costs what `given` (USD an hour) says, else what the instance of the list nearest to the measured machine
+    Each setup costs what `given` (USD an hour) says of its arm or, where that is on the CPU or never ran there, of the
+    setup, else what the instance of the list nearest to the measured machine
     costs: for what ran on a GPU one with such a GPU, and no cost where the list has none. Raises TailraceError when the
     list has no instance without a GPU.
     """
@@ -27,11 +29,19 @@ def with_costs(analysis: Analysis, prices: PriceList, given: Mapping[str, float]
     kwh = listed if usd_per_kwh is None else usd_per_kwh
     cells = []
     for cell in analysis.cells:
-        own = (given or {}).get(cell.setup)
+        own = _given(analysis, cell, given or {})
         instance = None if own is not None else _instance(analysis, cell, prices)
         cost = _cost(cell, prices, instance, own) if instance or own is not None else None
         cells.append(replace(cell, cost=cost, gpu=with_price(cell.gpu, kwh)))
     return replace(analysis, cells=tuple(cells))
+
+
+def _given(analysis: Analysis, cell: Cell, given: Mapping[str, float]) -> float | None:
+    setup = setup_of(cell.setup)
+    names = [cell.setup, arm(setup, cell.device)]
+    if not any(each.device == "cpu" and setup_of(each.setup) == setup for each in analysis.cells):
+        names.append(setup)
+    return next((given[name] for name in names if name in given), None)
 
 
 def _instance(analysis: Analysis, cell: Cell, prices: PriceList) -> Instance | None:
@@ -56,7 +66,7 @@ def _cost(cell: Cell, prices: PriceList, instance: Instance | None, own: float |
     return Cost(
         per_million_usd(hourly, cell.goodput.value), hourly, name,
         "given on the command line" if instance is None else instance.checked.isoformat(),
-        _assumptions(cell, prices, instance, hourly),
+        _assumptions(cell, prices, instance, hourly), instance is None or instance.verified,
     )
 
 

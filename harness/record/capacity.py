@@ -14,6 +14,7 @@ from typing import Any
 from harness.catalog.device import arm
 from harness.errors import TailraceError
 from harness.record.layout import CAPACITY, MACHINE
+from harness.record.plain import plain
 
 STAMP = "%Y%m%dT%H%M%S.%f"
 
@@ -68,7 +69,7 @@ def write_capacity(machine: Path, capacity: Capacity) -> Path:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps(_plain(asdict(capacity)), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        aside.write_text(json.dumps(plain(asdict(capacity)), indent=1, allow_nan=False) + "\n", encoding="utf-8")
         aside.rename(path)
     except OSError as error:
         aside.unlink(missing_ok=True)
@@ -100,12 +101,3 @@ def find_capacities(results: Path) -> list[Capacity]:
 
 def _number(value: float | None, empty: float) -> float:
     return empty if value is None else float(value)
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no word for what is not finite: null."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import json
-import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 
 from harness.errors import TailraceError
 from harness.record import layout
+from harness.record.plain import plain
 from harness.record.read import StoredRun
 from harness.record.requests import Array, write_requests
 from harness.record.schema import RunMeta
@@ -146,13 +146,14 @@ class _telling:  # noqa: N801 -- reads as a statement: `with _telling(folder):`
 
 def _full(folder: Path, error: OSError) -> TailraceError:
     why = "a file grew over the limit set for this process" if error.errno == errno.EFBIG else "the disk is full"
-    return TailraceError(f"{folder}: {why}, so this run was not recorded",
+    where = error.filename if isinstance(error.filename, str | Path) else folder
+    return TailraceError(f"{where}: {why}, so this run was not recorded",
                          "free some space and run again with --resume")
 
 
 def write_json(path: Path, table: dict[str, Any]) -> None:
     """The table as JSON at `path`, whole or not at all: written beside, then renamed. Raises OSError."""
-    text = json.dumps(_plain(table), indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(plain(table), indent=1, ensure_ascii=False, allow_nan=False)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with aside.open("w", encoding="utf-8") as file:
@@ -168,14 +169,3 @@ def write_json(path: Path, table: dict[str, Any]) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _plain(value: Any) -> Any:
-    """The value with tuples as lists and figures that JSON has no word for as null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

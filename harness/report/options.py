@@ -9,10 +9,12 @@ from pydantic import TypeAdapter
 
 from harness.analyse.model import Analysis
 from harness.analyse.summary import analyse
+from harness.catalog.device import arms, setup_of
 from harness.catalog.discover import find_catalog
+from harness.catalog.toml import nearest
 from harness.decide.cost import with_costs
 from harness.decide.prices import newest_prices, parse_prices
-from harness.errors import TailraceError
+from harness.errors import TailraceError, UsageError
 
 ENVIRONMENT = "TAILRACE_REPORT"      # Options as JSON, for the notebook's kernel
 HANDED = "TAILRACE_ANALYSIS"         # the file in which that kernel finds the analysis, once it is made
@@ -23,7 +25,7 @@ PATIENCE_S = 600.0
 class Options:
     """The folder of records; the plan whose runs count (all where None); the baseline instead of the planned one;
     prices such as `flask=0.34/h`, and of a kWh in USD; whether unlike machines may be compared; the plan's title and
-    question."""
+    question; setups that may be named though nothing is recorded of them."""
 
     results: str
     plan: str | None = None
@@ -33,14 +35,26 @@ class Options:
     title: str = ""
     question: str = ""
     usd_per_kwh: float | None = None
+    setups: tuple[str, ...] = ()
 
 
 def analysed(options: Options) -> Analysis:
     """The analysis of the records with costs. Raises TailraceError."""
     analysis = analyse(Path(options.results), options.plan, options.baseline, force=options.force,
                        title=options.title, question=options.question)
-    given = parse_prices(options.prices, sorted({cell.setup for cell in analysis.cells}))
+    known = _known(analysis, options.setups)
+    if options.baseline is not None and options.baseline not in known:
+        raise UsageError(f"{options.results}: nothing of the baseline '{options.baseline}' is recorded here",
+                         nearest(options.baseline, known))
+    given = parse_prices(options.prices, known)
     return with_costs(analysis, newest_prices(find_catalog().root), given, options.usd_per_kwh)
+
+
+def _known(analysis: Analysis, planned: tuple[str, ...]) -> list[str]:
+    """The names that a baseline or a price may bear."""
+    told = [cell.setup for cell in analysis.cells]
+    tried = [name.split(" × ")[0] for name in (*analysis.skipped, *analysis.failed)]
+    return sorted({*told, *arms(map(setup_of, (*told, *tried, *planned)))})
 
 
 def hand(analysis: Analysis | None, path: Path) -> None:

@@ -10,6 +10,7 @@ from harness.analyse.model import Analysis
 from harness.analyse.sides import Side, sides
 from harness.errors import TailraceError, UsageError
 from harness.record import layout
+from harness.record.plain import plain
 from harness.report import gpu, method
 from harness.report import sides as drawn
 from harness.report.canvas import Chart
@@ -20,7 +21,7 @@ from harness.report.sides import Across, across
 from harness.report.story import Shown
 from harness.report.validity import conclusion
 from harness.report.words import clean, escaped
-from harness.report.write import as_json, plain, portable_text, write_files
+from harness.report.write import as_json, portable_text, write_files
 
 ENVIRONMENT = "TAILRACE_DEVICES"  # options of each folder as JSON, for the notebook's kernel
 FILES = ("devices.ipynb", "devices.html", "devices.md", "devices.json")

@@ -111,7 +111,18 @@ def _table(analysis: Analysis, match: Match) -> Table:
     said = [f"✓ and ✗ are said at {100 * sure[0]:g} % confidence."] if sure else []
     family = max((each.family for each in among(analysis, match)), default=1)
     fair = [f"{family} comparisons were corrected together (Holm), and what would have shown with them."]
+    said += _cost_note(match.cells)
     return Table(clean(title), tuple(head), tuple(marked), (*_notes(lines), *said, *fair * (family > 1), *why, *notes))
+
+
+def _cost_note(cells: Sequence[Cell]) -> list[str]:
+    """What the costs rest on, in one line; none where there are none."""
+    found = dict.fromkeys(
+        f"${cell.cost.hourly_usd:g}/h {clean(cell.cost.instance)}"
+        + (f" on {cell.cost.price_date}" * cell.cost.price_date[:1].isdigit())
+        + " (not verified)" * (not cell.cost.verified) for cell in cells if cell.cost)
+    return [f"$/million good: {'; '.join(found)}; at the load measured, no spare replica, idle hour, disk or traffic."
+            ] if found else []
 
 
 def _line(analysis: Analysis, cell: Cell, *, costs: bool, base: str) -> Line:

@@ -1,18 +1,18 @@
 """All files of a report, written together or not at all."""
 
 import json
-import math
 import os
 import shutil
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from harness.analyse.model import Analysis
 from harness.errors import TailraceError
+from harness.record.plain import plain
 from harness.record.read import find_runs
 from harness.report.html import page
 from harness.report.junit import junit
@@ -53,18 +53,6 @@ def report(options: Options, out: Path) -> Analysis:
 def summary(analysis: Analysis) -> dict[str, Any]:
     """The analysis as plain values for JSON: stable keys, figures that JSON has no word for as null."""
     return {"schema": SUMMARY_SCHEMA, **plain(analysis)}
-
-
-def plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return {name: plain(inner) for name, inner in vars(value).items()}
-    if isinstance(value, dict):
-        return {str(name): plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def as_json(value: Any) -> bytes:

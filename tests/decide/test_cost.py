@@ -78,6 +78,18 @@ def test_what_ran_on_a_gpu_costs_an_instance_with_that_gpu_or_nothing_is_said(pr
     assert given.cost.per_million_good_usd == pytest.approx(1.0)
 
 
+def test_a_price_is_the_setups_whatever_its_arm_is_called_and_the_cpus_where_it_ran_on_both(prices: PriceList) -> None:
+    on_gpu = replace(cell("zmq (gpu) precision=half", 1000.0), device="gpu")
+
+    def hourly(cells: list[Cell], given: dict[str, float]) -> list[float | None]:
+        made = with_costs(analysis(*cells), prices, given).cells
+        return [each.cost.hourly_usd if each.cost else None for each in made]
+
+    assert hourly([on_gpu], {"zmq": 5.0}) == [5.0]
+    assert hourly([on_gpu, cell("zmq", 9.0), cell("zmq workers=2", 9.0)], {"zmq": 5.0}) == [None, 5.0, 5.0]
+    assert hourly([on_gpu, cell("zmq", 9.0)], {"zmq": 5.0, "zmq (gpu)": 7.0}) == [7.0, 5.0]
+
+
 @pytest.mark.parametrize(("name", "model"), [
     ("NVIDIA H100 80GB HBM3", "H100"), ("NVIDIA A10G", "A10G"), ("NVIDIA A100 40 GB", "A100"), ("NVIDIA L40S", "L40S"),
     ("1 x T4", "T4"), ("NVIDIA H200", "H200"), ("NVIDIA GH200 480GB", "GH200"), ("some accelerator", ""),

@@ -1,5 +1,6 @@
 """A run's folder: finished by one rename, read lazily, refused when newer, told when damaged."""
 
+import errno
 import json
 import os
 import resource
@@ -162,6 +163,12 @@ except TailraceError as error:
     print(error)
 print(sorted(path.name for path in Path(sys.argv[1], "box").iterdir()))
 """
+
+
+def test_another_disk_that_is_full_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TailraceError, match=r"^/scratch/payloads: the disk is full"), \
+            RunWriter(tmp_path, setup="toy", workload="echo", scenario="calm"):
+        raise OSError(errno.ENOSPC, "No space left on device", "/scratch/payloads")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a tiny disk needs root")

@@ -12,8 +12,11 @@ from rich.console import Console
 
 from harness.analyse.model import Analysis
 from harness.analyse.summary import analyse
+from harness.decide.cost import with_costs
+from harness.decide.prices import newest_prices
 from harness.report import tables
 
+ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = "<script>alert(1)</script> \x1b[31m| [bold]x[/bold]"
 
 
@@ -75,6 +78,19 @@ def test_hostile_text_stays_text_everywhere(raced: Analysis) -> None:
     row = next(line for line in tables.markdown(raced).splitlines() if line.startswith("| dead"))
     assert "<script" not in row.replace("\\<", "")
     assert row.replace("\\|", "").count("|") == tables.markdown(raced).splitlines()[2].count("|")
+
+
+def test_costs_name_their_instance_price_and_doubt(raced: Analysis) -> None:
+    listed = with_costs(raced, newest_prices(ROOT), {"quick": 0.34})
+    table, = tables.tables(listed)
+    told = next(note for note in table.notes if note.startswith("$/million good: "))
+    instance = next(cell.cost for cell in listed.cells if cell.setup == "base")
+    assert instance
+    assert f"${instance.hourly_usd:g}/h {instance.instance} on {instance.price_date}" in told
+    assert ("(not verified)" in told) == (not instance.verified)
+    assert "$0.34/h as given" in told
+    assert "no spare replica" in told
+    assert not any(note.startswith("$") for note in tables.tables(raced)[0].notes)
 
 
 def test_units_stand_in_heads(raced: Analysis) -> None:
