@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import harness
-from harness.catalog.discover import Catalog, cache_folder
+from harness.catalog.discover import Catalog
 from harness.catalog.scenario import Scenario, Stage
 from harness.catalog.setup import Setup
 from harness.errors import TailraceError
@@ -17,6 +17,7 @@ from harness.record.read import StoredRun, open_run
 from harness.record.schema import RunMeta
 from harness.run.bench import Bench, this_bench
 from harness.run.cell import Progress
+from harness.run.locks import ENVIRONMENT as LOCK
 from harness.run.locks import only_harness
 from harness.run.race import race
 
@@ -87,7 +88,7 @@ def lab() -> Iterator[Lab]:
     if not (TOYS / "setups" / "faulty").is_dir():
         raise TailraceError(f"{TOYS}: the toys that the audit seeds faults with are not there",
                             "run it from a checkout of tailrace")
-    with only_harness(cache_folder()), tempfile.TemporaryDirectory(prefix="tr-audit-") as folder:
+    with only_harness(), tempfile.TemporaryDirectory(prefix="tr-audit-") as folder:
         scratch = Path(folder)
         with _own_cache(scratch / "cache"):
             catalog = Catalog(TOYS)
@@ -97,13 +98,16 @@ def lab() -> Iterator[Lab]:
 
 @contextmanager
 def _own_cache(folder: Path) -> Iterator[None]:
-    """Environments are built below `folder`, so that spoiling one harms nobody."""
-    before = os.environ.get("TAILRACE_CACHE")
-    os.environ["TAILRACE_CACHE"] = str(folder)
+    """Environments are built below `folder`, so that spoiling one harms nobody, and races there lock each other out
+    alone: the machine's lock is the lab's."""
+    own = {"TAILRACE_CACHE": str(folder), LOCK: f"audit-{os.getpid()}"}
+    before = {name: os.environ.get(name) for name in own}
+    os.environ.update(own)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["TAILRACE_CACHE"]
-        else:
-            os.environ["TAILRACE_CACHE"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -101,7 +101,7 @@ def _shared_cores(lab: Lab, _: Sequence[StoredRun], number: int) -> Seeded:
 
 def _second_harness(lab: Lab, _: Sequence[StoredRun], number: int) -> Seeded:
     """The reason is what the second one is told."""
-    with only_harness(lab.bench.cache):
+    with only_harness():
         try:
             return seen(lab.run(lab.attempt(seed=number + 1)))
         except TailraceError as error:

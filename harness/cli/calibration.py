@@ -2,7 +2,6 @@
 
 import os
 
-from harness.catalog.discover import cache_folder
 from harness.cli.show import dump, grid, screen
 from harness.load.calibrate import calibrate as measure
 from harness.run.cores import split
@@ -13,7 +12,7 @@ def calibrate(quick: bool, as_json: bool) -> None:
     """How far measurement can be trusted here."""
     page = screen(stderr=as_json)
     cores = split(os.sched_getaffinity(0))
-    with only_harness(cache_folder()):
+    with only_harness():
         made = measure(cores.load, cores.server, quick, lambda line: page.print(f"  {line}", highlight=False))
     if as_json:
         dump(made.as_dict())

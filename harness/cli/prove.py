@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.catalog.device import device_of
-from harness.catalog.discover import cache_folder, find_catalog
+from harness.catalog.discover import find_catalog
 from harness.catalog.setup import Setup
 from harness.catalog.workload import Workload
 from harness.cli.show import dump, screen
@@ -30,7 +30,7 @@ def check(names: list[str], workloads: list[str], device: str, results: Path, as
     setups = [found.setup(name) for name in names or found.setup_names()]
     served = [found.workload(name) for name in workloads]
     machine, checks = this_machine(), []
-    with only_harness(cache_folder()):
+    with only_harness():
         write_machine(results, machine.id, machine.facts)
         for workload in served:
             for setup in setups:

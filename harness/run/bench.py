@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.catalog.discover import Catalog, cache_folder
+from harness.catalog.discover import Catalog
 from harness.run.cores import Cores, split
 from harness.run.machine import Machine, this_machine
 from harness.run.provenance import git_state, harness_hash
@@ -23,7 +23,6 @@ class Bench:
     opens Locust's own page there. `judge` says who looks at an attempt's rows while it runs, and may stop it."""
 
     results: Path
-    cache: Path
     machine: Machine
     cores: Cores
     git: dict[str, Any] = field(default_factory=dict)
@@ -41,6 +40,6 @@ class Bench:
 
 def this_bench(catalog: Catalog, results: Path, web_port: int | None = None) -> Bench:
     """The bench that this machine is, for runs of `catalog`'s setups."""
-    return Bench(results=results.resolve(), cache=cache_folder(), machine=this_machine(),
+    return Bench(results=results.resolve(), machine=this_machine(),
                  cores=split(os.sched_getaffinity(0)), git=git_state(catalog.root), harness_hash=harness_hash(),
                  web_port=web_port)

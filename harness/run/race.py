@@ -59,7 +59,7 @@ def race(attempts: Sequence[Attempt], bench: Bench, observer: Observer) -> list[
 def racing(bench: Bench, observer: Observer) -> Iterator[Callable[[Attempt, Attempt | None], StoredRun]]:
     """What runs an attempt and records it, given the one after it where that is known; for searches, which choose the
     next attempt by what the last one left. Raises as `race` does."""
-    with only_harness(bench.cache), _terminated_is_interrupted(), ExitStack() as stack:
+    with only_harness(), _terminated_is_interrupted(), ExitStack() as stack:
         write_machine(bench.results, bench.machine.id, bench.machine.facts)
         agents = Agents(stack, observer)
 

@@ -32,7 +32,8 @@ def test_flask_on_fraud(tmp_path: Path) -> None:
 
     dead = "http://127.0.0.1:9"
     variables = {**{name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))},
-                 "TAILRACE_CACHE": str(cache), "UV_CACHE_DIR": str(tmp_path / "uv"), "UV_DEFAULT_INDEX": dead,
+                 "TAILRACE_CACHE": str(cache), "TAILRACE_LOCK": f"tests-{os.getpid()}",
+                 "UV_CACHE_DIR": str(tmp_path / "uv"), "UV_DEFAULT_INDEX": dead,
                  "HTTPS_PROXY": dead, "HTTP_PROXY": dead, "NO_PROXY": ""}
 
     def tailrace(*words: str | Path) -> str:

@@ -14,6 +14,7 @@ from harness.record.read import StoredRun, open_run
 from harness.record.schema import RunMeta
 from harness.run.bench import Bench, this_bench
 from harness.run.cell import Progress
+from harness.run.locks import ENVIRONMENT as LOCK
 from harness.run.race import race
 
 TOYS = Path(__file__).parents[1] / "toys"
@@ -42,15 +43,12 @@ class Watcher:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache of this test session's own, so that a harness at work elsewhere is not in the way."""
-    before = os.environ.get("TAILRACE_CACHE")
+    """A cache and a lock of this test session's own, so that a harness at work elsewhere is not in the way."""
     folder = tmp_path_factory.mktemp("cache")
-    os.environ["TAILRACE_CACHE"] = str(folder)
-    yield folder
-    if before is None:
-        del os.environ["TAILRACE_CACHE"]
-    else:
-        os.environ["TAILRACE_CACHE"] = before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAILRACE_CACHE", str(folder))
+        patch.setenv(LOCK, f"tests-{os.getpid()}")
+        yield folder
 
 
 @pytest.fixture

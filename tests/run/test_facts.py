@@ -100,18 +100,20 @@ def test_lines_come_whole_from_several_pipes() -> None:
         os.close(handle)
 
 
-def test_the_lock_goes_with_its_process(tmp_path: Path) -> None:
-    script = ("import sys, time\nfrom pathlib import Path\nfrom harness.run.locks import only_harness\n"
-              "with only_harness(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n")
-    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE,
+def test_the_lock_is_the_machines_and_goes_with_its_process() -> None:
+    """Its holder has another cache."""
+    script = ("import time\nfrom harness.run.locks import only_harness\n"
+              "with only_harness():\n    print('held', flush=True)\n    time.sleep(60)\n")
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE,
+                          env={**os.environ, "TAILRACE_CACHE": "/dev/null/none"},
                           cwd=Path(__file__).parents[2]) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(TailraceError, match=f"process {holder.pid} since") as caught, only_harness(tmp_path):
+        with pytest.raises(TailraceError, match=f"process {holder.pid} since") as caught, only_harness():
             pass
         assert caught.value.code == Exit.BAD_CONFIGURATION
         holder.kill()
-    with only_harness(tmp_path):
+    with only_harness():
         pass
 
 

@@ -181,7 +181,7 @@ def test_a_race_goes_on_after_a_failure_and_a_skip(attempt: Callable[[str], Atte
 
 
 def test_a_second_harness_is_told_to_wait(attempt: Callable[[str], Attempt], bench: Bench, watcher: Any) -> None:
-    with only_harness(bench.cache), pytest.raises(TailraceError, match=f"process {os.getpid()} since"):
+    with only_harness(), pytest.raises(TailraceError, match=f"process {os.getpid()} since"):
         race([attempt("calm")], bench, watcher)
     assert not bench.results.exists()
 
