@@ -43,7 +43,7 @@ def analysed(options: Options) -> Analysis:
     analysis = analyse(Path(options.results), options.plan, options.baseline, force=options.force,
                        title=options.title, question=options.question)
     known = _known(analysis, options.setups)
-    if options.baseline is not None and options.baseline not in known:
+    if options.baseline and options.baseline not in known:
         raise UsageError(f"{options.results}: nothing of the baseline '{options.baseline}' is recorded here",
                          nearest(options.baseline, known))
     given = parse_prices(options.prices, known)
