@@ -10,7 +10,8 @@ from harness.cli.show import dump, grid, screen
 from harness.decide.bill import Bill, cheapest_first
 from harness.decide.bill import bill as made_out
 from harness.decide.bill_even import BreakEven, break_evens
-from harness.decide.bill_offers import Asked, Offered, offered, opened
+from harness.decide.bill_measured import Asked, opened
+from harness.decide.bill_offers import Offered, offered
 from harness.decide.bill_question import Question, asked
 from harness.decide.demand import Curve
 from harness.decide.prices_skypilot import as_toml, read_skypilot

@@ -8,7 +8,8 @@ from typing import Any
 from harness.catalog.discover import Catalog, find_catalog
 from harness.cli.bill import even_words, today, usd
 from harness.cli.show import dump, grid, screen
-from harness.decide.bill_offers import Asked, offered, opened
+from harness.decide.bill_measured import Asked, opened
+from harness.decide.bill_offers import offered
 from harness.decide.bill_question import Question, asked
 from harness.decide.choice import Choice
 from harness.decide.choice_answer import Answer, Wishes, answered

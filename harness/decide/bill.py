@@ -13,6 +13,18 @@ from harness.decide.fleet import Fleet, Replicas, plan
 
 HOURS_PER_MONTH = 730.0  # a twelfth of a year of 8 760 hours, as clouds bill it
 UNKNOWN = Interval(math.nan, math.nan, math.nan)
+SEARCHED, ESTIMATED, GIVEN = "searched for with `tailrace capacity`", "ESTIMATED from CPU time per answer", "as given"
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The p99 of a setup under one load: `place` names the arrivals, `rate` their requests a second; the verdict is the
+    promise's there."""
+
+    place: str
+    rate: float
+    p99_ms: Interval
+    verdict: Verdict
 
 
 @dataclass(frozen=True)
@@ -22,8 +34,10 @@ class Offer:
     `rate` is what it carries within the promise, in requests a second; `each_rate` the same by repetition (paired
     across setups by its number; empty where one search gave the interval). `saturated` is what it answers flat out,
     where that is known; `promised` the share of requests that the promise is made to. `p99_ms` is the latency measured
-    at `p99_at` requests a second (NaN where none was), `verdict` the promise's there. `speed` multiplies both rates: a
-    stated assumption about hardware that was not measured. `run_ids` are the evidence, each run `seconds_each` long.
+    at `p99_at` requests a second (NaN where none was), `verdict` the promise's there; `latencies` has every load's, and
+    `p99_place` says which it is. `speed` multiplies both rates: a stated assumption about hardware that was not
+    measured. `run_ids` are the evidence; measuring once more takes `seconds_each` of load. `searches` are the capacity
+    searches behind it (0: none). `measured_on` says what of the measured machine the replica had.
     """
 
     setup: str
@@ -43,6 +57,15 @@ class Offer:
     verdict: Verdict = "inconclusive"
     seconds_each: float = math.nan
     facts: dict[str, bool | str] = field(default_factory=dict)
+    p99_place: str = ""
+    latencies: tuple[Latency, ...] = ()
+    searches: int = 0
+    measured_on: str = ""
+
+    @property
+    def estimated(self) -> bool:
+        """Whether what it carries is an estimate, neither searched for nor given."""
+        return self.source.startswith(ESTIMATED)
 
 
 @dataclass(frozen=True)
@@ -52,7 +75,8 @@ class Bill:
     `hourly_replicas` are paid replicas, one figure an hour of the demand's stretch. `monthly_usd` and
     `per_million_good_usd` have the interval that the capacity's interval implies. `idle_share` is the paid capacity
     that no request used; `broken_minutes` are minutes a month that break the promise. `peak_per_million_usd` is price ÷
-    capacity, what calculators print: it leaves out idle hours, spare replicas and whole instances.
+    capacity within the promise, near what calculators print: it leaves out idle hours, spare replicas and whole
+    instances.
     """
 
     offer: Offer
@@ -150,6 +174,7 @@ def _assumptions(offer: Offer, demand: Curve, fleet: Fleet) -> tuple[str, ...]:
             f"One replica of {offer.setup} carries {offer.rate.value:.4g} requests/s within the promise "
             f"({offer.source}).",
             f"${offer.hourly_usd:g} an hour for {offer.instance} ({offer.price_words}).",
+            *([offer.measured_on] if offer.measured_on else []),
             "Requests spread evenly over replicas; when too few serve, nothing is refused and the queue is worked off.",
             "Every request of a minute that keeps the promise counts as good.",
             "Disk, traffic, load balancer, people and discounts are not counted."]

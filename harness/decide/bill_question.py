@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from harness.catalog.device import DEVICES, arm
 from harness.catalog.discover import find_catalog
 from harness.catalog.slo import parse_promise
-from harness.decide.bill_offers import Asked
+from harness.decide.bill_measured import Asked
 from harness.decide.demand import Curve, find_demand
 from harness.decide.fleet import Fleet, parse_fleet
 from harness.decide.prices import newest_prices, parse_prices, read_prices
@@ -38,10 +39,13 @@ def asked(question: Question, today: date) -> tuple[Asked, Curve, Fleet]:
     """The question understood; `today` is what prices are aged against. Raises TailraceError."""
     catalog = find_catalog()
     catalog.workload(question.workload)
+    setups = {name: catalog.setup(name) for name in catalog.setup_names()}
+    usual = {arm(name, device): setup.knobs_on(device) for name, setup in setups.items() for device in DEVICES}
     listed = read_prices(question.price_list) if question.price_list else newest_prices(catalog.root)
     return (Asked(question.workload, parse_slo(question.slo), listed, today, question.setups,
                   parse_prices(question.prices), _pairs("--instance", question.instances),
-                  _factors("--speed", question.speeds), _factors("--carries", question.carries)),
+                  _factors("--speed", question.speeds), _factors("--carries", question.carries),
+                  usual),
             find_demand(catalog, question.demand), parse_fleet(question.fleet))
 
 

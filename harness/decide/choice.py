@@ -8,14 +8,14 @@ that a setup is ever named which is not the one cheapest stays below `error`, 5 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from harness.analyse.model import Interval
 from harness.catalog.slo import parse_promise
-from harness.decide.bill import Bill, Offer, bill, each_monthly_usd, monthly_usd
+from harness.decide.bill import UNKNOWN, Bill, Offer, bill, each_monthly_usd, monthly_usd
 from harness.decide.choice_evidence import drawn_rates, more_repetitions, paired_logs, ratio_ever
 from harness.decide.choice_facts import limit_ms, score, unmet
 from harness.decide.demand import Curve
@@ -23,6 +23,7 @@ from harness.decide.fleet import Fleet
 
 ERROR, WORTH = 0.05, 0.05
 STEPS = 401
+SEARCHES = 5  # of a capacity, each with another seed, tell a fair difference
 SEED = 20260101
 
 
@@ -40,7 +41,8 @@ class Wish:
 
 @dataclass(frozen=True)
 class Pair:
-    """The cost of `other` ÷ that of `best` at the demand. `more` repetitions of both would settle an open one."""
+    """The cost of `other` ÷ that of `best` at the demand. `more` repetitions of both would settle an open one
+    (of single searches that is not told: 1)."""
 
     best: str
     other: str
@@ -74,8 +76,9 @@ def choose(offers: Sequence[Offer], without: Mapping[str, str], demand: Curve, f
     refused = {each.setup: unmet(each, wish.musts) for each in offers}
     left = {**without, **{name: why for name, why in refused.items() if why}}
     limit = limit_ms([parse_promise(metric, bound) for metric, bound in wish.slo.items()])
-    scores = {each.setup: score(each, wish.weights, limit) for each in offers if not refused[each.setup]}
-    bills = sorted((bill(each, demand, fleet) for each in offers if not refused[each.setup]),
+    fit = at_one_load([each for each in offers if not refused[each.setup]])
+    scores = {each.setup: score(each, wish.weights, limit) for each in fit}
+    bills = sorted((bill(each, demand, fleet) for each in fit),
                    key=lambda each: (each.per_million_good_usd.value, -scores[each.offer.setup], each.offer.setup))
     if not bills:
         why = "; ".join(f"{name}: {reason}" for name, reason in left.items())
@@ -84,6 +87,22 @@ def choose(offers: Sequence[Offer], without: Mapping[str, str], demand: Curve, f
     best = bills[0].offer
     pairs = tuple(compared(best, each.offer, demand, fleet, wish, len(bills)) for each in bills[1:])
     return _concluded(bills, pairs, scores, left, wish)
+
+
+def at_one_load(offers: Sequence[Offer]) -> list[Offer]:
+    """The offers with their p99 at the highest load that all of those measured have measured validly, of the loads at
+    which none broke the promise where there are such; where they share no load, without a p99."""
+    seen = {each.setup: {one.place: one for one in each.latencies} for each in offers if each.latencies}
+    if not seen:
+        return list(offers)
+    shared = set.intersection(*(set(places) for places in seen.values()))
+    kept = {place for place in shared if all(places[place].verdict != "fail" for places in seen.values())}
+    first = next(iter(seen.values()))
+    place = max(kept or shared, key=lambda place: first[place].rate, default=None)
+    if place is None:
+        return [replace(each, p99_ms=UNKNOWN, p99_at=math.nan, p99_place="") for each in offers]
+    return [replace(each, p99_ms=seen[each.setup][place].p99_ms, p99_at=seen[each.setup][place].rate, p99_place=place)
+            if each.setup in seen else replace(each, p99_ms=UNKNOWN, p99_at=math.nan, p99_place="") for each in offers]
 
 
 def compared(best: Offer, other: Offer, demand: Curve, fleet: Fleet, wish: Wish, among: int) -> Pair:
@@ -114,30 +133,41 @@ def _concluded(bills: list[Bill], pairs: tuple[Pair, ...], scores: Mapping[str, 
         minutes, said = _more(names, undecided, by_name)
         return Choice("open", names, said, *made, minutes)
     if len(near) == 1:
-        return Choice("one", (best,), _one(bills[0], pairs, wish), *made, 0.0)
+        return Choice("one", (best,), _one(bills, pairs, wish), *made, 0.0)
     ordered = tuple(sorted(near, key=lambda name: (-scores[name], near.index(name))))
     weighed = f"; by what you weigh ({', '.join(wish.weights)}), {ordered[0]}" if wish.weights else ""
     return Choice("tie", ordered, f"{' or '.join(ordered)}: no difference worth having (less than {wish.worth:.0%} "
-                  f"apart, error at most {wish.error:.0%}){weighed}.", *made, 0.0)
+                  f"apart, {_error(bills, wish)}){weighed}.", *made, 0.0)
 
 
-def _one(first: Bill, pairs: Sequence[Pair], wish: Wish) -> str:
-    name = first.offer.setup
+def _error(bills: Sequence[Bill], wish: Wish) -> str:
+    """What the error is promised of: where capacities are estimates, it is their repetitions', not the estimates'."""
+    names = [each.offer.setup for each in bills if each.offer.estimated]
+    of = f" between estimates: {listed(names)} {'was' if len(names) == 1 else 'were'} not searched" if names else ""
+    return f"error at most {wish.error:.0%}{of}"
+
+
+def _one(bills: Sequence[Bill], pairs: Sequence[Pair], wish: Wish) -> str:
+    name = bills[0].offer.setup
     if not pairs:
         return f"{name}: no other setup keeps the promise and has what it must have."
     least = min(pairs, key=lambda pair: pair.ratio.low)
-    return (f"{name}: ${first.monthly_usd.value:,.0f} a month; every other setup costs more, the nearest, "
-            f"{least.other}, {least.ratio.value - 1:.0%} (at least {least.ratio.low - 1:.1%}; error at most "
-            f"{wish.error:.0%}).")
+    return (f"{name}: ${bills[0].monthly_usd.value:,.0f} a month; every other setup costs more, the nearest, "
+            f"{least.other}, {least.ratio.value - 1:.0%} (at least {least.ratio.low - 1:.1%}; "
+            f"{_error(bills, wish)}).")
 
 
 def _more(names: Sequence[str], undecided: Sequence[Pair], bills: Mapping[str, Bill]) -> tuple[float, str]:
     """Minutes of load still to measure, and the sentence that says so."""
-    repetitions = max((pair.more for pair in undecided), default=1)
-    seconds = [bills[name].offer.seconds_each for name in names]
-    minutes = sum(repetitions * each / 60 for each in seconds if math.isfinite(each))
+    offers = [bills[name].offer for name in names]
     if undecided and not all(pair.repetitions for pair in undecided):
-        return minutes, f"No decision: search for the capacity of {listed(names)} again, until each has five."
+        again = {each.setup: max(1, SEARCHES - each.searches) for each in offers}
+        minutes = sum(again[each.setup] * each.seconds_each / 60 for each in offers if math.isfinite(each.seconds_each))
+        said = f", about {minutes:.1f} minutes of load in all" if minutes else ""
+        return minutes, (f"No decision: search for the capacity of {listed(names)} again, each time with another "
+                         f"--seed, until each has {SEARCHES} searches{said}.")
+    repetitions = max((pair.more for pair in undecided), default=1)
+    minutes = sum(repetitions * each.seconds_each / 60 for each in offers if math.isfinite(each.seconds_each))
     return minutes, (f"No decision: measure about {max(minutes, 0.1):.1f} more minutes of {listed(names)} "
                      f"({repetitions} more repetition{'s' * (repetitions > 1)} each).")
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from harness.decide.bill_even import BreakEven, break_evens
-from harness.decide.bill_offers import Asked, Offered, offered, opened
+from harness.decide.bill_measured import Asked, opened
+from harness.decide.bill_offers import Offered, offered
 from harness.decide.bill_question import Question, asked
 from harness.decide.choice import Choice, Wish, choose
 from harness.decide.choice_facts import parse_musts, parse_weights

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.catalog.slo import parse_promise
-from harness.decide.bill import Bill
-from harness.decide.bill_offers import SEARCHED, Offered
+from harness.decide.bill import SEARCHED, Bill
+from harness.decide.bill_offers import Offered
 from harness.decide.choice import Choice, Wish, choose
 from harness.decide.demand import Curve
 from harness.decide.fleet import Fleet

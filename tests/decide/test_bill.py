@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from harness.analyse.model import Interval
 from harness.decide.bill import HOURS_PER_MONTH, Offer, bill, late_share
 from harness.decide.bill_even import break_evens
-from harness.decide.bill_offers import same_promise
+from harness.decide.bill_measured import same_promise
 from harness.decide.bill_question import parse_slo
 from harness.decide.cost import per_million_usd
 from harness.decide.demand import Curve, Demand, curve

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analyse.model import Interval
-from harness.decide.bill import Offer, bill
+from harness.analyse.model import Interval, Verdict
+from harness.decide.bill import ESTIMATED, SEARCHED, Latency, Offer, bill
 from harness.decide.bill_offers import Offered
-from harness.decide.choice import Wish, choose
+from harness.decide.choice import Wish, at_one_load, choose
 from harness.decide.choice_evidence import critical, log_mean, more_repetitions, ratio_ever
 from harness.decide.choice_facts import has, parse_musts, parse_weights, score, unmet
 from harness.decide.choice_grid import front, held, scaled, stability
@@ -66,7 +66,12 @@ def test_searches_that_gave_intervals_are_compared_by_them() -> None:
                      verdict="pass")
     far = choose([searched("a", 100, 0.02), searched("b", 130, 0.02)], {}, DEMAND, FLEET, WISH)
     assert (far.kind, far.named) == ("one", ("b",))
-    assert choose([searched("a", 100, 0.2), searched("b", 110, 0.2)], {}, DEMAND, FLEET, WISH).kind == "open"
+    near = [replace(searched(name, rate, 0.2), searches=number, seconds_each=90.0) for name, rate, number in
+            (("a", 100, 1), ("b", 110, 2))]
+    unsure = choose(near, {}, DEMAND, FLEET, WISH)
+    assert unsure.kind == "open"
+    assert unsure.more_minutes == pytest.approx((4 + 3) * 1.5)
+    assert "another --seed, until each has 5 searches, about 10.5 minutes" in unsure.sentence
     endless = Offer("c", "w", Interval(100, 98, math.inf), 0.2, "i", "p", "s", verdict="pass")
     assert choose([endless, searched("b", 300, 0.02)], {}, DEMAND, FLEET, WISH).named == ("b",)
 
@@ -127,6 +132,35 @@ def test_the_front_holds_what_nothing_beats_in_both() -> None:
     offers = [offer("cheap", [100.0] * 4, p99=90), offer("fast", [50.0] * 4, p99=30), offer("bad", [40.0] * 4, p99=60)]
     bills = [bill(each, DEMAND, FLEET) for each in offers]
     assert [each.offer.setup for each in front(bills)] == ["cheap", "fast"]
+
+
+def latency(place: str, rate: float, p99: float, verdict: Verdict = "pass") -> Latency:
+    return Latency(place, rate, Interval(p99, p99, p99), verdict)
+
+
+def test_p99_is_compared_at_the_highest_load_that_all_kept() -> None:
+    a, b = (offer(name, [100.0] * 4) for name in "ab")
+    a = replace(a, latencies=(latency("low", 100, 20), latency("high", 200, 60)))
+    b = replace(b, latencies=(latency("low", 100, 30),))
+    broke = replace(b, latencies=(*b.latencies, latency("high", 200, 900, "fail")))
+    unseen = offer("c", [100.0] * 4)
+    for group in ([a, b], [a, broke], [a, b, unseen]):
+        made = {each.setup: each for each in at_one_load(group)}
+        assert [(made[name].p99_ms.value, made[name].p99_at, made[name].p99_place) for name in "ab"] == [
+            (20, 100, "low"), (30, 100, "low")]
+        assert "c" not in made or math.isnan(made["c"].p99_ms.value)
+    apart = at_one_load([replace(a, latencies=a.latencies[1:]), b])
+    assert all(math.isnan(each.p99_ms.value) for each in apart)
+    alone = choose([a], {}, DEMAND, FLEET, WISH).bills[0].offer
+    assert alone.p99_ms.value == 60
+
+
+def test_a_choice_between_estimates_says_so_and_one_of_searches_does_not() -> None:
+    for source, said in ((ESTIMATED, True), (SEARCHED, False)):
+        made = choose([replace(offer(name, rates(mean, 0.01, 12, seed)), source=source) for name, mean, seed in
+                       (("a", 120, 1), ("b", 100, 2))], {}, DEMAND, FLEET, WISH)
+        assert made.kind == "one"
+        assert ("between estimates: a and b were not searched" in made.sentence) == said
 
 
 def test_a_grid_tells_what_would_change_the_choice() -> None:

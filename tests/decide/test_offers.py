@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -11,14 +12,16 @@ import pytest
 
 from harness.analyse.summary import selected
 from harness.cli import bill as command
-from harness.decide.bill_offers import BUSY, Asked, cpu_bound, offered, opened, told
+from harness.decide.bill_measured import Asked, Opened, opened, told
+from harness.decide.bill_offers import BUSY, check_names, cpu_bound, offered
 from harness.decide.bill_question import Question
 from harness.decide.prices import newest_prices
 from harness.errors import Exit, TailraceError, UsageError
 from harness.record.capacity import Capacity, Rate, write_capacity
 
 ROOT = Path(__file__).resolve().parents[2]
-ASKED = Asked("fraud", {"p(99)": "<25ms"}, newest_prices(ROOT), date(2026, 11, 24))
+ASKED = Asked("fraud", {"p(99)": "<25ms"}, newest_prices(ROOT), date(2026, 11, 24),
+              usual={"flask": {"workers": "cores"}})
 
 
 @pytest.fixture
@@ -32,39 +35,79 @@ def results(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def searched(results: Path, setup: str, rate: Rate, number: int, promise: str = "p(99) < 25ms") -> None:
+@pytest.fixture(scope="module")
+def runs() -> tuple[Opened, ...]:
+    """Those runs, read."""
+    return opened(ROOT / "results" / "published", replace(ASKED, setups=("flask", "fastapi")))
+
+
+def searched(results: Path, runs: Sequence[Opened], setup: str, rate: Rate, number: int,
+             promise: str = "p(99) < 25ms") -> None:
+    meta = next(each.run.meta for each in runs if each.run.meta.setup == setup)
     (machine,) = (path for path in results.iterdir() if path.is_dir())
-    write_capacity(machine, Capacity(f"2026010{number}T000000.000Z-{setup}-fraud", setup, "fraud", promise, rate,
-                                     ("r1", "r2"), "latency", "smooth", machine.name, replica_cpus=3))
+    write_capacity(machine, Capacity(f"2027010{number}T000000.000Z-{setup}-fraud", setup, "fraud", promise, rate,
+                                     ("r1", meta.run_id), "latency", "smooth", meta.machine_id, replica_cpus=3,
+                                     knobs=meta.knobs))
 
 
-def test_cpu_time_bounds_what_is_carried_where_nothing_was_searched(results: Path) -> None:
-    found = offered(results, ASKED, opened(results, ASKED))
+def changed(runs: Sequence[Opened], setup: str, **meta: object) -> list[Opened]:
+    """Copies of a setup's runs, a year newer, with other facts."""
+    made = []
+    for each in (one for one in runs if one.run.meta.setup == setup):
+        told = replace(each.run.meta, run_id=f"2027{each.run.meta.run_id[4:]}", **meta)  # type: ignore[arg-type]
+        made.append(replace(each, run=replace(each.run, meta=told), view=replace(each.view, meta=told)))
+    return made
+
+
+def test_cpu_time_bounds_what_is_carried_where_nothing_was_searched(results: Path, runs: Sequence[Opened]) -> None:
+    found = offered(results, ASKED, runs)
     assert {each.setup for each in found.offers} == {"flask", "fastapi"}
     for each in found.offers:
         cell = found.cells[each.setup]
         assert each.source.startswith("ESTIMATED")
         assert each.rate.value == pytest.approx(BUSY * 3 * cell.throughput.value / cell.cpu_cores, rel=0.05)
         assert each.rate.low < each.rate.value < each.rate.high
-        assert len(each.run_ids) == len(each.each_rate)
+        assert set(each.run_ids) >= {run.run_id for run in cell.runs}
+        assert len(each.each_rate) == len(cell.runs)
+        assert each.measured_on.startswith("Measured with 3 of the 4 CPUs")
         assert each.instance.startswith("c7i.xlarge")
     assert cpu_bound(3, 1.5, 100) == pytest.approx(BUSY * 200)
 
 
-def test_a_search_under_this_promise_counts_and_one_under_another_does_not(results: Path) -> None:
-    searched(results, "flask", Rate(2000, 1900, 2100), 1)
-    searched(results, "fastapi", Rate(9999, 9000, 11000), 1, "p(99)<99ms")
-    runs = opened(results, ASKED)
+def test_a_search_under_this_promise_counts_and_one_under_another_does_not(results: Path,
+                                                                           runs: Sequence[Opened]) -> None:
+    searched(results, runs, "flask", Rate(2000, 1900, 2100), 1)
+    searched(results, runs, "fastapi", Rate(9999, 9000, 11000), 1, "p(99)<99ms")
     found = {each.setup: each for each in offered(results, ASKED, runs).offers}
     assert found["flask"].rate.value == 2000
     assert found["flask"].verdict == "pass"
-    assert set(found["flask"].run_ids) >= {"r1", "r2"}
+    assert "r1" in found["flask"].run_ids
+    assert found["flask"].seconds_each > 0
     assert found["fastapi"].source.startswith("ESTIMATED")
     for number, rate in ((2, 2100.0), (3, 2205.0)):
-        searched(results, "flask", Rate(rate, rate * 0.9, math.inf), number)
+        searched(results, runs, "flask", Rate(rate, rate * 0.9, math.inf), number)
     thrice = next(each for each in offered(results, ASKED, runs).offers if each.setup == "flask")
     assert thrice.rate.value == pytest.approx(2100)
     assert list(thrice.each_rate.values()) == [2000, 2100, 2205]
+
+
+def test_other_knobs_are_no_repetitions_the_newest_count_and_are_named(results: Path, runs: Sequence[Opened]) -> None:
+    (knobs,) = {json.dumps(each.run.meta.knobs) for each in runs if each.run.meta.setup == "flask"}
+    tuned = changed(runs, "flask", knobs={**json.loads(knobs), "workers": 1})
+    found = {each.setup: each for each in offered(results, ASKED, [*runs, *tuned]).offers}
+    plain = {each.setup: each for each in offered(results, ASKED, runs).offers}
+    assert len(found["flask"].each_rate) == len(plain["flask"].each_rate)
+    assert set(found["flask"].run_ids) <= {each.run.meta.run_id for each in tuned}
+    assert f" with workers=1 ({len(tuned)} older records with other knobs left out)" in found["flask"].source
+    assert "with" not in plain["flask"].source.partition(":")[0]
+    searched(results, runs, "flask", Rate(2000, 1900, 2100), 1)
+    older = {each.setup: each for each in offered(results, ASKED, [*runs, *tuned]).offers}["flask"]
+    assert older.source.startswith("ESTIMATED"), "the search is of other knobs than the newest runs"
+
+
+def test_two_machines_are_refused_in_one_sentence(results: Path, runs: Sequence[Opened]) -> None:
+    with pytest.raises(TailraceError, match=r"of 2 machines .*--results"):
+        offered(results, ASKED, [*runs, *changed(runs, "flask", machine_id="another")])
 
 
 def test_probes_of_a_search_tell_of_a_setup_only_where_nothing_else_does(results: Path) -> None:
@@ -77,27 +120,34 @@ def test_probes_of_a_search_tell_of_a_setup_only_where_nothing_else_does(results
     assert alone == [probe]
 
 
-def test_who_broke_the_promise_makes_no_offer_and_says_why(results: Path) -> None:
-    strict = replace(ASKED, slo={"p(99)": "<1ms"})
-    found = offered(results, strict, opened(results, strict))
+def test_who_broke_the_promise_makes_no_offer_and_says_why(results: Path, runs: Sequence[Opened]) -> None:
+    found = offered(results, replace(ASKED, slo={"p(99)": "<1ms"}), runs)
     assert found.offers == ()
     assert all(why.startswith("fail at") for why in found.without.values())
     assert len(found.without) == 2
 
 
-def test_what_is_given_counts_before_what_was_measured(results: Path) -> None:
+def test_what_is_given_counts_before_what_was_measured(results: Path, runs: Sequence[Opened]) -> None:
     given = replace(ASKED, carries={"flask": 10.0}, prices={"flask": 0.5}, instances={"fastapi": "g6.xlarge"},
                     speeds={"fastapi": 2.0})
-    flask, fastapi = sorted(offered(results, given, opened(results, given)).offers, key=lambda each: -each.speed)[::-1]
+    flask, fastapi = sorted(offered(results, given, runs).offers, key=lambda each: -each.speed)[::-1]
     assert (flask.rate.value, flask.hourly_usd, flask.price_words) == (10.0, 0.5, "price as given")
     assert (fastapi.speed, fastapi.instance) == (2.0, "g6.xlarge (aws)")
 
 
-def test_an_unknown_setup_or_workload_gets_one_sentence(results: Path, tmp_path: Path) -> None:
+def test_an_unknown_setup_or_workload_gets_one_sentence(results: Path, runs: Sequence[Opened], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean 'flask'"):
-        offered(results, replace(ASKED, setups=["flsk"]), opened(results, ASKED))
+        offered(results, replace(ASKED, setups=["flsk"]), runs)
     with pytest.raises(TailraceError, match="nothing is recorded of workload 'none'"):
         offered(tmp_path, replace(ASKED, workload="none"), ())
+
+
+@pytest.mark.parametrize("what", ["prices", "instances", "speeds", "carries"])
+def test_money_said_of_a_setup_that_nobody_knows_gets_one_sentence(what: str) -> None:
+    asked = replace(ASKED, usual={"flask": {}, "triton": {}}, **{what: {"flsk": 1.0}})
+    with pytest.raises(UsageError, match=r"unknown setup 'flsk'.*did you mean 'flask'"):
+        check_names(asked, ["fastapi"])
+    check_names(replace(asked, **{what: {"triton": 1.0}}), ["flask"])
 
 
 def test_the_bill_is_json_with_every_assumption(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
