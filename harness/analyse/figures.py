@@ -26,9 +26,11 @@ class RunFigures:
     """A run without its rows.
 
     `latency_ms` is in order of due times, `ordered_ms` ascending, both float32[n] with infinity for a failed request.
-    Rates are per second of offered window. `error_rate` counts failed requests and, from those judged, wrong answers.
-    `time_ms` are sums over `timed` answers; `batches` counts answers by the size of their batch; `counted` is as in
-    Cell. `stopped` says why the run was stopped early, "" where it went to its end; `schedule` is as in RunSummary.
+    `uncut_ms` is `latency_ms` with the warm-up that was found, which live looks could not leave out.
+    Rates are per second of offered window. `error_rate` counts failed requests (`failed_share`) and, from the `judged`
+    answers, `wrong` ones. `time_ms` are sums over `timed` answers; `batches` counts answers by the size of their batch;
+    `counted` is as in Cell. `stopped` says why the run was stopped early, "" where it went to its end; `schedule` is as
+    in RunSummary.
     """
 
     meta: RunMeta
@@ -36,6 +38,7 @@ class RunFigures:
     checks: tuple[Check, ...]
     latency_ms: Latencies
     ordered_ms: Latencies
+    uncut_ms: Latencies
     offered_rate: float
     throughput: float
     goodput: float
@@ -48,8 +51,17 @@ class RunFigures:
     stopped: str = ""
     schedule: str = ""
     pss_mb: float = math.nan
+    failed_share: float = math.nan
+    judged: int = 0
+    wrong: int = 0
     gpu: gpu_figures.Seen | None = None
     counted: tuple[str, ...] = ()
+
+    @property
+    def stopped_by_looking(self) -> bool:
+        """Whether the run's length depended on what was seen in it."""
+        until = self.meta.facts.get("until")
+        return isinstance(until, dict) and (until.get("asked") == "verdict" or bool(until.get("why")))
 
     @property
     def valid(self) -> bool:
@@ -75,7 +87,7 @@ def figures(view: RunView, probes: Probes) -> RunFigures:
     if not by_size and (by_size := requests_by_batch(view.before, view.after)):
         counted = (*counted, "batches")
     return RunFigures(
-        view.meta, view.scenario, checks_of(view), rows.latency_ms, rows.ordered_ms,
+        view.meta, view.scenario, checks_of(view), rows.latency_ms, rows.ordered_ms, view.rows.latency_ms,
         offered_rate=len(rows) / window_s,
         throughput=np.count_nonzero(in_window) * right / window_s,
         goodput=float(good) * right / window_s,
@@ -84,6 +96,8 @@ def figures(view: RunView, probes: Probes) -> RunFigures:
         batches=by_size,
         cpu_cores=used_cores(probes, view.window_s), rss_mb=peak_rss_mb(probes),
         stopped=view.stopped, schedule=schedule_of(view), pss_mb=peak_pss_mb(probes),
+        failed_share=1 - answered if len(rows) else math.nan,
+        judged=int(np.count_nonzero(rows.judged)), wrong=int(np.count_nonzero(rows.judged == 2)),
         gpu=gpu_figures.seen(probes, warm_s, view.window_s), counted=counted,
     )
 

@@ -120,11 +120,14 @@ def certificates(looking: Looking) -> dict[str, Certificate]:
 def certified(run: RunFigures, confidence: float = CONFIDENCE) -> dict[str, Certificate]:
     """The certificates that a run's rows give on reading; none where there can be none.
 
-    Due times are taken as evenly spaced: they only serve to tell how long it takes.
+    Of a run that was stopped by looks, which saw its start as well, all requests: so the certificate is the one that
+    stopped it. Of others, those after the warm-up that was found. Due times are taken as evenly spaced: they only serve
+    to tell how long it takes.
     """
-    if why_not(run.scenario) or not len(run.latency_ms):
+    latency_ms = run.uncut_ms if run.stopped_by_looking else run.latency_ms
+    if why_not(run.scenario) or not len(latency_ms):
         return {}
-    latency_ns = run.latency_ms.astype(np.float64) * NS_PER_MS
+    latency_ns = latency_ms.astype(np.float64) * NS_PER_MS
     due_ns = np.linspace(0, run.scenario.duration_s * 1e9, len(latency_ns), dtype=np.int64)
     return certificates(look(begin(run.scenario, confidence), latency_ns, due_ns, int(due_ns[-1])))
 

@@ -11,9 +11,17 @@ from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
-from scipy import special
 
 from harness.analyse.certificate import Certificate
+from harness.analyse.failures import (
+    doubtful,
+    either,
+    failed_share,
+    share_bounds,
+    unseen,
+    worth_of_failures,
+    wrong_share,
+)
 from harness.analyse.figures import RunFigures
 from harness.analyse.frames import NS_PER_MS
 from harness.analyse.intervals import quantile_interval, worth
@@ -26,15 +34,9 @@ from harness.catalog.slo import Promise
 
 def judge_all(promises: Sequence[Promise], runs: Sequence[RunFigures]) -> tuple[PromiseVerdict, ...]:
     """The verdicts on a cell's promises over its valid repetitions, as far as they can be told without a baseline."""
-    looked = len(runs) == 1 or any(stopped_by_looking(run) for run in runs)
+    looked = len(runs) == 1 or any(run.stopped_by_looking for run in runs)
     evidence = [certified(run) for run in runs] if looked else []
     return tuple(judge(promise, runs, evidence) for promise in promises)
-
-
-def stopped_by_looking(run: RunFigures) -> bool:
-    """Whether the run's length depended on what was seen in it."""
-    until = run.meta.facts.get("until")
-    return isinstance(until, dict) and (until.get("asked") == "verdict" or bool(until.get("why")))
 
 
 def judge(promise: Promise, runs: Sequence[RunFigures],
@@ -48,7 +50,8 @@ def judge(promise: Promise, runs: Sequence[RunFigures],
         return _JUDGES[promise.metric](promise, runs)
     limit = promise.limit / NS_PER_MS if promise.metric == "latency" else promise.limit
     verdict, reason, more_s = together(found)
-    return PromiseVerdict(promise.text, verdict, _seen(promise, runs), limit, reason, more_s, found[0].confidence)
+    said = PromiseVerdict(promise.text, verdict, _seen(promise, runs), limit, reason, more_s, found[0].confidence)
+    return said if promise.metric == "latency" or verdict == "fail" else _with_wrong(promise, runs, said)
 
 
 def _seen(promise: Promise, runs: Sequence[RunFigures]) -> Interval:
@@ -110,7 +113,7 @@ def _by_share(promise: Promise, runs: Sequence[RunFigures], value: Interval, siz
     repetitions and Clopper and Pearson's for `size` effective requests.
     """
     spread, allowed = mean_interval([beyond(promise, run) for run in runs]), 1 - promise.quantile
-    low, high = _share_bounds(spread.value * size, size)
+    low, high = share_bounds(spread.value * size, size)
     share = Interval(spread.value, max(0.0, min(spread.low, low)), min(1.0, max(spread.high, high)))
     verdict = _verdict(share, allowed)
     reason = (f"{share.value:.2%} of requests ({share.low:.2%} to {share.high:.2%}) are slower or failed, "
@@ -119,29 +122,54 @@ def _by_share(promise: Promise, runs: Sequence[RunFigures], value: Interval, siz
     return _open(said, runs, share.value - allowed, (share.high - share.low) / 2)
 
 
+def _with_wrong(promise: Promise, runs: Sequence[RunFigures], said: PromiseVerdict) -> PromiseVerdict:
+    """A certificate's verdict, which knows failures and slowness only, beside what judged answers say: with a wrong one
+    among them no pass, and a fail where wrong answers alone break the promise."""
+    wrong = wrong_share(runs)
+    if not wrong.value:
+        return replace(said, reason=f"{said.reason}; {unseen(runs)}") if said.verdict == "pass" else said
+    if promise.metric == "errors":
+        broken = wrong.low > promise.limit
+    else:
+        broken = runs[0].offered_rate * (1 - wrong.low) < promise.limit
+    if broken:
+        return replace(said, verdict="fail", reason=doubtful(runs), more_s=0.0)
+    return replace(said, verdict="inconclusive", more_s=math.inf,
+                   reason=f"{doubtful(runs)}: too few are judged to promise that; find out which are wrong")
+
+
 def _errors(promise: Promise, runs: Sequence[RunFigures]) -> PromiseVerdict:
-    """The share of failed requests; the upper bound counts what could not yet be seen."""
-    spread = mean_interval([run.error_rate for run in runs])
-    n = sum(len(run.ordered_ms) for run in runs)
-    seen = round(spread.value * n)
-    low, high = _share_bounds(seen, n)
-    value = Interval(spread.value, max(0.0, min(low, spread.low)), max(high, spread.high))
+    """The share of failed requests and of wrong answers; the upper bound counts what could not yet be seen."""
+    value = either(failed_share(runs), wrong_share(runs))
     few = _too_few_runs(promise, runs, value, promise.limit)
     if few:
         return few
-    verdict = _verdict(value, promise.limit)
-    if verdict == "inconclusive" and not seen:
-        wanted = math.log((1 - CONFIDENCE) / 2) / math.log1p(-promise.limit)
-        more_s = max((wanted - n) * _measured_s(runs) / n, 1.0)
-        reason = f"{more(more_s)}: no request of {n} failed, {wanted:.0f} are needed to promise that"
-        return PromiseVerdict(promise.text, verdict, value, promise.limit, reason, more_s)
-    reason = f"{value.value:.3%} ({value.low:.3%} to {value.high:.3%}) of {n} requests"
-    said = PromiseVerdict(promise.text, verdict, value, promise.limit, reason, 0.0)
+    n, verdict = sum(len(run.ordered_ms) for run in runs), _verdict(value, promise.limit)
+    said = PromiseVerdict(promise.text, verdict, value, promise.limit,
+                          f"{value.value:.3%} ({value.low:.3%} to {value.high:.3%}) of {n} requests", 0.0)
+    if not value.value and verdict != "fail":
+        return _none_failed(promise, runs, n, said)
+    said = replace(said, reason=f"{said.reason}, {doubtful(runs)}") if any(run.wrong for run in runs) else said
     return _open(said, runs, value.value - promise.limit, (value.high - value.low) / 2)
 
 
+def _none_failed(promise: Promise, runs: Sequence[RunFigures], n: int, said: PromiseVerdict) -> PromiseVerdict:
+    """The verdict where nothing failed: for how long bursts it holds, or how many more requests it takes."""
+    wanted, size = math.log((1 - CONFIDENCE) / 2) / math.log1p(-promise.limit), worth_of_failures(runs)
+    if said.verdict == "pass":
+        return replace(said, reason=f"no request of {n} failed, which promises it while failures come in bursts of at "
+                       f"most {max(int(n / wanted), 1)}; {unseen(runs)}")
+    more_s = max(_measured_s(runs) * (wanted / size - 1), 1.0)
+    worth_ = "" if round(size) == n else f" (worth {size:.0f} independent ones)"
+    return replace(said, more_s=more_s, reason=f"{more(more_s)}: no request of {n}{worth_} failed, {wanted:.0f} are "
+                   "needed to promise that")
+
+
 def _goodput(promise: Promise, runs: Sequence[RunFigures]) -> PromiseVerdict:
-    value = mean_interval([run.goodput for run in runs])
+    """Good answers a second over the repetitions, and as many fewer as wrong ones may be."""
+    value, wrong = mean_interval([run.goodput for run in runs]), wrong_share(runs)
+    right = value.value / max(1 - wrong.value, 1e-9)
+    value = Interval(value.value, min(value.low, right * (1 - wrong.high)), max(value.high, right * (1 - wrong.low)))
     few = _too_few_runs(promise, runs, value, promise.limit)
     if few:
         return few
@@ -165,13 +193,6 @@ def _more_s(runs: Sequence[RunFigures], gap: float, half: float) -> float:
 
 def _measured_s(runs: Sequence[RunFigures]) -> float:
     return sum(run.scenario.duration_s for run in runs)
-
-
-def _share_bounds(seen: float, n: float) -> tuple[float, float]:
-    """Clopper and Pearson's interval (1934) for the share behind `seen` of `n`."""
-    low = float(special.betaincinv(seen, n - seen + 1, (1 - CONFIDENCE) / 2)) if seen > 0 else 0.0
-    high = float(special.betaincinv(seen + 1, n - seen, (1 + CONFIDENCE) / 2)) if seen < n else 1.0
-    return low, high
 
 
 _JUDGES: dict[str, Callable[[Promise, Sequence[RunFigures]], PromiseVerdict]] = {

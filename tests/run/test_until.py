@@ -12,7 +12,6 @@ from harness.analyse.figures import figures
 from harness.analyse.frames import read_view
 from harness.analyse.looking import certified
 from harness.analyse.summary import analyse
-from harness.analyse.verdicts import stopped_by_looking
 from harness.cli.until import VERDICT, sitting, until
 from harness.errors import UsageError
 from harness.plan.attempt import Attempt
@@ -53,7 +52,7 @@ def test_a_run_ends_with_its_verdict_and_says_the_same_when_read(
     assert "stopped" not in run.meta.facts
     assert any("more seconds" in seen.judged or "pass" in seen.judged for seen in watcher.seen)
     read = figures(read_view(run), run.probes())
-    assert stopped_by_looking(read)
+    assert read.stopped_by_looking
     due = run.columns("due_ns", "stage")
     counted = (due["stage"] >= 0) & (due["due_ns"] < kept["at_s"] * 1e9)
     assert len(read.latency_ms) == np.count_nonzero(counted)
