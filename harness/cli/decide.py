@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from harness.catalog.device import parted
 from harness.catalog.discover import Catalog, find_catalog
 from harness.cli.bill import even_words, today, usd
 from harness.cli.show import dump, grid, screen
@@ -48,7 +49,7 @@ def again(path: Path, results: Path, demand: str, prices: Sequence[str], as_json
                         Path(told["price_list"]) if told["price_list"] else None)
     wanted, curve, _ = asked(question, today())
     price = wanted.prices.get(decided.setup) or _price(results, wanted, decided.hourly_usd)
-    lock = find_catalog().root / "setups" / decided.setup / "requirements.txt"
+    lock = find_catalog().root / "setups" / parted(decided.setup)[0] / "requirements.txt"
     found = recheck(decided, results, lock, today(), curve.mean, price)
     if as_json:
         dump({"record": str(path), "triggers": [asdict(each) for each in found]})

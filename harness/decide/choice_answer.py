@@ -3,12 +3,13 @@
 from dataclasses import dataclass, replace
 from datetime import date
 
+from harness.catalog.discover import find_catalog
 from harness.decide.bill_even import BreakEven, break_evens
 from harness.decide.bill_measured import Asked, opened
 from harness.decide.bill_offers import Offered, offered
 from harness.decide.bill_question import Question, asked
 from harness.decide.choice import Choice, Wish, choose
-from harness.decide.choice_facts import parse_musts, parse_weights
+from harness.decide.choice_facts import LATENCY, PARTS, check_known, parse_musts, parse_weights
 from harness.decide.choice_grid import Case, stability
 from harness.decide.demand import Curve
 from harness.decide.fleet import Fleet
@@ -45,6 +46,9 @@ def answered(question: Question, wishes: Wishes, today: date) -> Answer:
     if not (0 < wishes.worth < 1 and 0 < wishes.error < 1):
         raise UsageError("--worth and --error are shares between 0 and 1", "write for example 0.05")
     wish = Wish(wanted.slo, parse_musts(wishes.must), parse_weights(wishes.weights), wishes.worth, wishes.error)
+    known = _facts_known()
+    check_known("--must", list(wish.musts), known)
+    check_known("--weights", list(wish.weights), [*known, LATENCY, PARTS])
     runs = opened(question.results, wanted)
     found = offered(question.results, wanted, runs)
     choice = choose(found.offers, found.without, demand, fleet, wish)
@@ -52,3 +56,9 @@ def answered(question: Question, wishes: Wishes, today: date) -> Answer:
                       wish)
     return Answer(wanted, demand, fleet, wish, found, choice, cases,
                   break_evens([each.offer for each in choice.bills], demand, fleet))
+
+
+def _facts_known() -> list[str]:
+    """Every fact that a setup of the catalog tells of itself, and `gpu`."""
+    catalog = find_catalog()
+    return list(dict.fromkeys(["gpu", *(fact for name in catalog.setup_names() for fact in catalog.setup(name).mlops)]))

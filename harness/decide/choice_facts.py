@@ -1,23 +1,29 @@
 """What a team must have and what it weighs, read off what setups tell about themselves."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 from harness.catalog.slo import Promise
+from harness.catalog.toml import nearest
 from harness.decide.bill import Offer
 from harness.errors import UsageError
 
-_NO = ("none", "no ", "not ", "restart", "false")
+_NO = re.compile(r"(none|no|not|off|false)\b|restart\s*($|[:;,])|one(;| per deployment)|.*, off( here)?\)?$", re.I)
+_UNSAID = re.compile(r"(the engine's|the server's|in the proxy in front)\b", re.I)
 LATENCY, PARTS = "latency", "moving_parts"
 
 
 def has(facts: Mapping[str, bool | str], name: str) -> bool | None:
-    """Whether a setup has a thing; None where it does not tell. Words mean yes unless they begin with a no ("none
-    built in", "restart: …")."""
+    """Whether a setup has a thing; None where it does not tell, or says that it is up to another ("the engine's", "in
+    the proxy in front"). Words mean yes unless they begin with a no ("none built in", "off by default", "restart: …",
+    "one; a second …") or end in one ("built in, off")."""
     if name not in facts:
         return None
     told = facts[name]
-    return told if isinstance(told, bool) else bool(told) and not told.lower().startswith(_NO) and told.lower() != "no"
+    if isinstance(told, bool):
+        return told
+    return None if not told or _UNSAID.match(told) else not _NO.match(told)
 
 
 def unmet(offer: Offer, musts: Mapping[str, bool]) -> str:
@@ -25,7 +31,8 @@ def unmet(offer: Offer, musts: Mapping[str, bool]) -> str:
     for name, wanted in musts.items():
         told = has(offer.facts, name)
         if told is None:
-            return f"{name} must be {_word(wanted)}, and it does not tell"
+            said = f", but is {_word(offer.facts[name])}" if offer.facts.get(name) else ""
+            return f"{name} must be {_word(wanted)}, and it does not tell{said}"
         if told != wanted:
             return f"{name} must be {_word(wanted)}, and it is {_word(offer.facts[name])}"
     return ""
@@ -57,6 +64,13 @@ def limit_ms(promises: Sequence[Promise]) -> float:
     latency = [each for each in promises if each.metric == "latency"]
     return min((each.limit / 1e6 for each in latency if each.quantile == max(one.quantile for one in latency)),
                default=math.inf)
+
+
+def check_known(flag: str, names: Sequence[str], known: Sequence[str]) -> None:
+    """Raises UsageError for the first name that is not among those known."""
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{flag} {name}: no setup tells that of itself", nearest(name, list(known)))
 
 
 def parse_musts(text: str) -> dict[str, bool]:

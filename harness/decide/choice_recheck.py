@@ -9,11 +9,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from harness.analyse.figures import figures
 from harness.analyse.frames import read_view
 from harness.analyse.quantiles import pooled_quantile
 from harness.decide.bill import Offer
+from harness.decide.bill_measured import place_of, setting_of
 from harness.errors import TailraceError
-from harness.record.layout import RUN
+from harness.record.layout import RUN, run_folders
 from harness.record.read import StoredRun, find_runs, open_run
 from harness.record.verify import verify
 
@@ -28,7 +30,8 @@ class Decided:
     """The machine-readable part of a decision record: the question, what was chosen, and what would change it.
 
     `question` is what the command line said, key by key. `p99_above_ms` and `versions` (of what the setup's own lock
-    asks for) are the chosen setup's; NaN and empty where they are not known.
+    asks for) are the chosen setup's; NaN and empty where they are not known. `p99_place` is the load of that p99.
+    `measured` is the day of the newest run of the setup that was measured longest ago.
     """
 
     question: Mapping[str, Any]
@@ -42,6 +45,7 @@ class Decided:
     measured: str
     old_days: int
     runs: Sequence[str] = field(default_factory=list)
+    p99_place: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,18 @@ class Trigger:
 def triggers_of(question: Mapping[str, Any], offer: Offer, runs: Sequence[StoredRun], demand_mean: float,
                 old_days: int = OLD_DAYS) -> Decided:
     """What would make the choice of this offer a different question: see Decided."""
-    newest = max((run.meta.finished_utc for run in runs), default="")
+    newest: dict[str, str] = {}
+    for run in runs:
+        newest[run.meta.arm] = max(newest.get(run.meta.arm, ""), run.meta.finished_utc)
+    seen = [each for each in offer.latencies if each.place == offer.p99_place] or sorted(
+        (each for each in offer.latencies if each.verdict != "fail"), key=lambda each: -each.rate)
+    p99, place = (seen[0].p99_ms.value, seen[0].place) if seen else (offer.p99_ms.value, "")
     own = [run for run in runs if run.meta.arm == offer.setup]
     versions = {name.removeprefix("env/"): told for run in own[-1:] for name, told in run.meta.versions.items()
                 if name.startswith("env/")}
     return Decided(question, offer.setup, offer.workload, demand_mean * DEMAND_GROWTH, offer.hourly_usd, PRICE_CHANGE,
-                   offer.p99_ms.value * P99_GROWTH, versions, newest[:10], old_days, [run.meta.run_id for run in runs])
+                   p99 * P99_GROWTH, versions, min(newest.values(), default="")[:10], old_days,
+                   [run.meta.run_id for run in runs], place)
 
 
 def front_matter(decided: Decided) -> str:
@@ -94,7 +104,8 @@ def read_decided(path: Path) -> Decided:
 
 def evidence(results: Path, ids: Sequence[str]) -> tuple[list[StoredRun], list[str]]:
     """The runs of these ids below `results`, and a sentence for each that is missing or altered."""
-    folders = {path.parent.name: path.parent for path in results.glob(f"*/*/{RUN}")}
+    folders = {folder.name: folder for folder in run_folders(results) if (folder / RUN).is_file()} \
+        if results.is_dir() else {}
     runs, problems = [], []
     for name in ids:
         if name not in folders:
@@ -125,23 +136,27 @@ def recheck(decided: Decided, results: Path, lock: Path, today: date, demand_mea
                 f"price {change:+.0%}, allowed ±{decided.price_change:.0%} of ${decided.hourly_usd:g} an hour"),
         _slower(decided, results, runs),
         _newer(decided, pinned(lock)),
-        Trigger("age", days > decided.old_days, f"evidence {days} days old, allowed up to {decided.old_days}"),
+        Trigger("age", days > decided.old_days,
+                f"the oldest setup's evidence is {days} days old, allowed up to {decided.old_days}"),
         Trigger("evidence", bool(problems), problems[0] if problems else f"all {len(decided.runs)} runs are unaltered"),
     ]
 
 
 def _slower(decided: Decided, results: Path, old: Sequence[StoredRun]) -> Trigger:
-    """The p99 of the setup's runs after those of the record under the same loads, all together; infinite latencies
-    count."""
+    """The p99 of the setup's valid runs after those of the record, under the same load, with the same knobs and on the
+    same machine, all together; infinite latencies count."""
     limit = f"allowed up to {decided.p99_above_ms:.4g} ms"
     runs = find_runs(results).runs if results.is_dir() else ()
-    loads = {(run.meta.scenario, run.meta.load) for run in old if run.meta.arm == decided.setup}
-    newer = [run for run in runs if (run.meta.arm, run.meta.workload) == (decided.setup, decided.workload)
-             and (run.meta.scenario, run.meta.load) in loads and run.meta.status == "ok" and run.has_rows
-             and run.meta.run_id > max(decided.runs)]
+    own = [run.meta for run in old if run.meta.arm == decided.setup]
+    places = {decided.p99_place} if decided.p99_place else {place_of(meta) for meta in own}
+    settings = {setting_of(meta) for meta in own}
+    found = [run for run in runs if (run.meta.arm, run.meta.workload) == (decided.setup, decided.workload)
+             and place_of(run.meta) in places and setting_of(run.meta) in settings and run.meta.status == "ok"
+             and run.has_rows and run.meta.run_id > max(decided.runs)]
+    newer = [view for view in map(read_view, found) if figures(view, view.probes).valid]
     if not newer or not math.isfinite(decided.p99_above_ms):
-        return Trigger("p99", False, f"no newer run of {decided.setup} to tell its p99, {limit}")
-    p99 = pooled_quantile([read_view(run).rows.ordered_ms for run in newer], 0.99)
+        return Trigger("p99", False, f"no newer valid run of {decided.setup} under that load to tell its p99, {limit}")
+    p99 = pooled_quantile([view.rows.ordered_ms for view in newer], 0.99)
     return Trigger("p99", p99 > decided.p99_above_ms, f"p99 {p99:.4g} ms in {len(newer)} newer runs, {limit}")
 
 

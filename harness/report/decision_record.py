@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from shlex import quote
+from urllib.parse import quote as linkable
 
 from harness.analyse.model import Cell, Interval
 from harness.decide.bill import Bill
@@ -17,6 +19,7 @@ from harness.decide.choice_grid import Case, front, held
 from harness.decide.choice_recheck import Decided, front_matter
 from harness.decide.demand import Curve
 from harness.errors import TailraceError
+from harness.record.layout import run_folders
 from harness.report.select import bounded
 from harness.report.words import figure, listed, markdown_escaped, milliseconds, percent
 
@@ -51,7 +54,7 @@ def record(told: Deciding, path: Path, results: Path, today: date) -> str:
         "### Confirmation", "",
         "This decision is checked again, its evidence with it, by the command below. It exits with zero while every "
         "trigger under Expiry is quiet, and otherwise says which one has fired.", "",
-        "```bash", f"tailrace decide --recheck {path} --results {results}", "```", "",
+        "```bash", f"tailrace decide --recheck {quote(str(path))} --results {quote(str(results))}", "```", "",
         *_pros_and_cons(told, said), *_more(told, said, labels, results, path),
     ]
     return "\n".join(parts).rstrip() + "\n"
@@ -60,7 +63,8 @@ def record(told: Deciding, path: Path, results: Path, today: date) -> str:
 def next_path(folder: Path, workload: str, setup: str) -> Path:
     """The next free numbered file in a folder of decisions."""
     taken = [int(path.name[:4]) for path in folder.glob("[0-9][0-9][0-9][0-9]-*.md")]
-    return folder / f"{max(taken, default=0) + 1:04d}-serve-{workload}-with-{setup}.md"
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", f"serve-{workload}-with-{setup}").strip("-")
+    return folder / f"{max(taken, default=0) + 1:04d}-{plain}.md"
 
 
 @dataclass(frozen=True)
@@ -165,25 +169,20 @@ def _more(told: Deciding, said: _Sayer, labels: Mapping[str, str], results: Path
     best, decided = [told.choice.named[0]], told.decided
     expiry = [f"demand: the mean grows above {figure(decided.demand_above)} requests/s.",
               f"price: an hour moves by more than {decided.price_change:.0%} from ${decided.hourly_usd:g}.",
-              f"p99: newer runs under the same load are above {figure(decided.p99_above_ms)} ms.",
+              f"p99: newer runs under the same load, with the same knobs, are above {figure(decided.p99_above_ms)} ms.",
               "engine: the setup's lock names other versions than were measured.",
               f"age: the evidence is older than {decided.old_days} days (measured {decided.measured}).",
               "evidence: a run is missing or altered."]
     assumed = {line: each.offer.setup for each in reversed(told.choice.bills) for line in each.assumptions}
-    linked = os.path.relpath(results, path.parent)
+    folders = {folder.name: linkable(os.path.relpath(folder, path.parent)) for folder in run_folders(results)}
     lines = ["## More Information", "", "### Expiry", "", "Decide again when one of these comes to pass:", "",
              *(f"* {said(line, best)}" for line in expiry), "", "### Assumptions", "",
              *(f"* {said(line, [name])}" for line, name in reversed(assumed.items())), "", "### Evidence", "",
-             f"Each run is proved whole and unaltered by `tailrace verify RUN --results {results}`.", ""]
+             f"Each run is proved whole and unaltered by `tailrace verify RUN --results {quote(str(results))}`.", ""]
     for name, label in labels.items():
         lines += [f"* **{label}** {markdown_escaped(name)}",
-                  *(f"  * [{run}]({linked}/{_machine(results, run)}/{run})" for run in told.runs[name])]
+                  *(f"  * [{run}]({folders.get(run, '')})" for run in told.runs[name])]
     return lines
-
-
-def _machine(results: Path, run: str) -> str:
-    found = next(results.glob(f"*/{run}"), None)
-    return found.parent.name if found else ""
 
 
 def _fact(fact: bool | str) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.analyse.model import Interval, Verdict
+from harness.catalog.discover import Catalog
 from harness.decide.bill import ESTIMATED, SEARCHED, Latency, Offer, bill
 from harness.decide.bill_offers import Offered
 from harness.decide.choice import Wish, at_one_load, choose
 from harness.decide.choice_evidence import critical, log_mean, more_repetitions, ratio_ever
-from harness.decide.choice_facts import has, parse_musts, parse_weights, score, unmet
+from harness.decide.choice_facts import check_known, has, parse_musts, parse_weights, score, unmet
 from harness.decide.choice_grid import front, held, scaled, stability
 from harness.decide.demand import Curve
 from harness.decide.fleet import Fleet
@@ -97,9 +99,49 @@ def test_musts_leave_out_and_weights_order_equals() -> None:
 
 def test_facts_in_words_are_yes_unless_they_begin_with_no() -> None:
     facts: dict[str, bool | str] = {"a": "none built in", "b": "Prometheus", "c": False, "d": "restart: slow", "e": ""}
-    assert [has(facts, name) for name in "abcdef"] == [False, True, False, False, False, None]
+    assert [has(facts, name) for name in "abcdef"] == [False, True, False, False, None, None]
     assert unmet(offer("x", [1.0, 1.1], gpu=True), {"gpu": False}).startswith("gpu must be no")
     assert score(offer("x", [1.0, 1.1], p99=25, b="yes"), {"latency": 3, "b": 1}, 100) == pytest.approx(0.8125)
+
+
+YES = {
+    "batching": "bentoml litserve mlserver ray-serve redis-batching torchserve triton zmq-batching",
+    "hot_swap": "mlserver ray-serve redis-batching replicas triton zmq-batching",
+    "metrics": "bentoml gateway mlserver ray-serve redis-batching replicas torchserve triton zmq-batching",
+    "tracing": "bentoml gateway mlserver remote replicas triton",
+    "canary": "replicas",
+    "versions": "bentoml mlserver ray-serve replicas torchserve triton",
+    "retries": "gateway redis-batching zmq-batching",
+}
+UNSAID = {
+    "batching": "gateway remote", "hot_swap": "gateway remote", "versions": "gateway remote",
+    "canary": "bentoml fastapi flask granian litserve mlserver ray-serve redis-batching torchserve triton zmq-batching",
+}
+
+
+@pytest.mark.parametrize("fact", YES)
+def test_what_the_setups_tell_of_themselves_is_read_as_it_is_meant(fact: str) -> None:
+    catalog = Catalog(Path(__file__).resolve().parents[2])
+    told = {name: has(setup.mlops, fact) for name in catalog.setup_names()
+            if fact in (setup := catalog.setup(name)).mlops}
+    assert " ".join(name for name, said in told.items() if said) == YES[fact]
+    assert " ".join(name for name, said in told.items() if said is None) == UNSAID.get(fact, "")
+
+
+@pytest.mark.parametrize(("told", "meant"), [
+    ("restart of workers one by one; the app server keeps the requests", True), ("restart; a new bento", False),
+    ("restart", False), ("off by default; within the same budget", False), ("OpenTelemetry built in, off", False),
+    ("by name (model API, off here)", False), ("one; a second is a second deployment", False), ("the engine's", None),
+    ("one process; several behind a balancer", True), ("in the proxy in front, or in BentoCloud", None),
+    ("no", False), ("notes by mail", True),
+])
+def test_words_of_older_records_are_read_alike(told: str, meant: bool | None) -> None:
+    assert has({"x": told}, "x") == meant
+
+
+def test_a_must_that_no_setup_tells_of_gets_one_sentence() -> None:
+    with pytest.raises(UsageError, match=r"--must hot_swop: .* did you mean 'hot_swap'"):
+        check_known("--must", ["gpu", "hot_swop"], ["gpu", "hot_swap"])
 
 
 @given(st.integers(3, 200), st.floats(1e-4, 0.2))

@@ -1,19 +1,25 @@
 """Every figure of a decision record leads to a run that `tailrace verify` accepts, and its triggers fire."""
 
 import re
+import shlex
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.analyse.model import Interval
 from harness.cli import decide as command
+from harness.decide.bill import Offer
 from harness.decide.bill_question import Question
 from harness.decide.choice_answer import Wishes
-from harness.decide.choice_recheck import Decided, evidence, front_matter, read_decided, recheck
+from harness.decide.choice_recheck import Decided, evidence, front_matter, read_decided, recheck, triggers_of
 from harness.errors import Exit, TailraceError
 from harness.record.verify import verify
+from harness.report.decision_record import next_path
 
 ROOT = Path(__file__).resolve().parents[2]
 WISHES = Wishes("", "latency=1", 0.05, 0.05)
@@ -41,7 +47,7 @@ def question(results: Path, **changes: object) -> Question:
 
 @pytest.fixture(scope="module")
 def written(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("project") / "docs" / "decisions"
+    out = tmp_path_factory.mktemp("my project") / "docs" / "decisions"
     assert command.decide(question(results), WISHES, out, None, as_json=True) == Exit.OK
     return out / "0001-serve-fraud-with-flask.md"
 
@@ -74,7 +80,9 @@ def test_a_record_has_the_parts_of_madr(written: Path) -> None:
                  "## Considered Options", "## Decision Outcome", "### Consequences", "### Confirmation",
                  "## Pros and Cons of the Options", "### fastapi", "## More Information"):
         assert part in headings
-    assert f"tailrace decide --recheck {written}" in written.read_text()
+    assert shlex.split(re.findall(r"```bash\n(.*)\n```", written.read_text())[0])[2:4] == ["--recheck", str(written)]
+    links = re.findall(r"\]\(([^)]+)\)", written.read_text().split("### Evidence")[1])
+    assert all((written.parent / unquote(link) / "run.json").is_file() for link in links)
 
 
 def test_the_command_of_the_confirmation_is_quiet_now_and_fires_later(written: Path, results: Path) -> None:
@@ -105,10 +113,25 @@ def test_each_trigger_fires_for_its_own_reason(written: Path, results: Path, tmp
 def test_runs_that_are_slower_fire_the_p99(written: Path, results: Path) -> None:
     decided = read_decided(written)
     first = sorted(run for run in decided.runs if "-flask-" in run)[:1]
-    strict = Decided(**{**vars(decided), "runs": first, "p99_above_ms": 0.01})
-    fired = [each.code for each in recheck(strict, results, Path("none"), date.fromisoformat(decided.measured), 1.0,
-                                           decided.hourly_usd) if each.fired]
-    assert fired == ["p99"]
+    assert decided.p99_place.startswith("fraud-steady x1 ")
+    for place, codes in ((decided.p99_place, ["p99"]), ("", ["p99"]), ("another", [])):
+        strict = replace(decided, runs=first, p99_above_ms=0.01, p99_place=place)
+        fired = [each.code for each in recheck(strict, results, Path("none"), date.fromisoformat(decided.measured), 1.0,
+                                               decided.hourly_usd) if each.fired]
+        assert fired == codes
+
+
+def test_the_age_is_that_of_the_setup_measured_longest_ago(written: Path, results: Path) -> None:
+    runs, _ = evidence(results, read_decided(written).runs)
+    aged = [replace(run, meta=replace(run.meta, finished_utc=f"20{20 + (run.meta.repetition > 0)}-01-02T00:00:00Z"))
+            if run.meta.arm == "fastapi" else run for run in runs]
+    offer = Offer("flask", "fraud", Interval(1, 1, 1), 0.1, "", "", "")
+    assert triggers_of({}, offer, aged, 1.0).measured == "2021-01-02"
+
+
+def test_a_setup_on_a_gpu_makes_a_plain_file_name(tmp_path: Path) -> None:
+    (tmp_path / "0003-x.md").write_text("")
+    assert next_path(tmp_path, "embed", "zmq-batching (gpu)").name == "0004-serve-embed-with-zmq-batching-gpu.md"
 
 
 def test_nothing_is_recorded_before_it_is_decided_or_without_evidence(results: Path, tmp_path: Path) -> None:
