@@ -151,8 +151,8 @@ def _cannot(seen_run: RunView, seen: Flights) -> tuple[str, ...]:
             said.append("The setup does not tell its queue: what it does not tell of its stretch counts as waiting "
                         "wherever other requests were there.")
         if "gc" not in seen.tells:
-            said.append("The setup does not tell its garbage collector's passes: one would look like a pause of the "
-                        "server, or like a slow model where a single run was under way.")
+            said.append("No answer tells of a pass of the server's garbage collector: one would look like a pause of "
+                        "the server, or like a slow model where a single run was under way.")
     if not np.any(seen.bytes):
         said.append("The lengths of the payloads were not recorded: a long input looks like a slow model.")
     if not seen.connect_known:

@@ -105,6 +105,8 @@ class App:
                   % (answer.queue_us / 1e3, answer.wait_us / 1e3, answer.model_us / 1e3))
         if answer.kernel_us:
             timing += b", copy;dur=%.3f, kernel;dur=%.3f" % (answer.copy_us / 1e3, answer.kernel_us / 1e3)
+        if answer.gc_us:
+            timing += b", gc;dur=%.3f" % (answer.gc_us / 1e3)
         extra = [(b"server-timing", timing), (b"x-batch-size", b"%d" % answer.batch)]
         if answer.status == 200:
             return 200, answer.body, [ANSWER_TYPE, *extra]

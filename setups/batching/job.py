@@ -8,7 +8,7 @@ FRONT_SHIFT = 46
 MAX_ATTEMPTS = 2
 
 _JOB = struct.Struct("<QqqBII")
-_ANSWER = struct.Struct("<QHIIIHIII")
+_ANSWER = struct.Struct("<QHIIIHIIII")
 
 
 class Job(NamedTuple):
@@ -33,7 +33,7 @@ class Job(NamedTuple):
 
 class Answer(NamedTuple):
     """HTTP status and body for one job; microseconds spent in the queue, waiting for company, in the model, and of
-    these copying to a device and back, and in its kernels (0 where there is none)."""
+    these copying to a device and back, in its kernels (0 where there is none), and in the garbage collector."""
 
     id: int
     status: int
@@ -44,6 +44,7 @@ class Answer(NamedTuple):
     body: bytes
     copy_us: int = 0
     kernel_us: int = 0
+    gc_us: int = 0
 
     @property
     def front(self) -> int:
@@ -76,7 +77,7 @@ def pack_answers(answers: Iterable[Answer]) -> bytes:
     """Answers as bytes, one after another."""
     parts: list[bytes] = []
     for answer in answers:
-        parts.append(_ANSWER.pack(*answer[:6], answer.copy_us, answer.kernel_us, len(answer.body)))
+        parts.append(_ANSWER.pack(*answer[:6], *answer[7:], len(answer.body)))
         parts.append(answer.body)
     return b"".join(parts)
 
@@ -86,8 +87,8 @@ def unpack_answers(data: bytes) -> list[Answer]:
     answers: list[Answer] = []
     at = 0
     while at < len(data):
-        *head, copy_us, kernel_us, length = _ANSWER.unpack_from(data, at)
+        *head, copy_us, kernel_us, gc_us, length = _ANSWER.unpack_from(data, at)
         at += _ANSWER.size
-        answers.append(Answer._make((*head, data[at:at + length], copy_us, kernel_us)))
+        answers.append(Answer._make((*head, data[at:at + length], copy_us, kernel_us, gc_us)))
         at += length
     return answers

@@ -13,6 +13,7 @@ from typing import Any
 
 import model
 import transport
+from replica.collector import Collector
 from replica.golden import golden_bodies
 from replica.lifeline import die_with_parent
 
@@ -43,6 +44,7 @@ class Worker:
         # longer it takes by the wall is learned apart.
         self._clock = time.process_time if settings.device == "cpu" or settings.owners else time.perf_counter
         self._stretch = 1.0
+        self._collector = Collector()
         self._batches = 0
 
     def prime(self, bodies: Sequence[bytes]) -> None:
@@ -110,7 +112,7 @@ class Worker:
         mean = sum(len(job.body) for job in jobs) / n
         expected_s = self._stretch * self._costs.predict(n, mean, longest)
         self._board.start((job.id for job in jobs), start_ns / 1e9, expected_s)
-        start_s = self._clock()
+        start_s, collected_s = self._clock(), self._collector.spent_s
         try:
             done = self._engine.answers(items, alone)
         except Exception as error:     # the batch is retried item by item
@@ -124,9 +126,10 @@ class Worker:
             self._board.stop()
         model_ns = time.monotonic_ns() - start_ns
         self._learn(n, mean, longest, self._clock() - start_s, model_ns / 1e9)
+        gc_us = round((self._collector.spent_s - collected_s) * 1e6)
         waited_us, copy_us, kernel_us = int(done.waited_s * 1e6), round(done.copy_ms * 1e3), round(done.kernel_ms * 1e3)
         return [Answer(job.id, 200, _queue_us(job, start_ns) + waited_us, job.wait_us, model_ns // 1000 - waited_us,
-                       done.rows, body, copy_us, kernel_us) for job, body in zip(jobs, done.bodies, strict=True)]
+                       done.rows, body, copy_us, kernel_us, gc_us) for job, body in zip(jobs, done.bodies, strict=True)]
 
     def _alive(self) -> None:
         """What waits for a device does not hang."""

@@ -20,7 +20,7 @@ def test_an_answer_says_where_its_time_went(deploy: Deploy, setup: str) -> None:
     server = deploy(setup, workers=1)
     reply = server.predict({"x": 3, "ms": 50})
     parts = dict(part.split(";dur=") for part in reply.headers["server-timing"].split(", "))
-    assert list(parts) == ["queue", "wait", "model"]
+    assert list(parts)[:3] == ["queue", "wait", "model"]
     assert 50 <= float(parts["model"]) < 150
     assert float(parts["queue"]) < 50
     assert float(parts["wait"]) == 0

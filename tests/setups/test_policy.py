@@ -193,7 +193,7 @@ jobs = st.lists(st.builds(Job, st.integers(0, 2**53 - 1), st.integers(0, 2**62),
                           st.integers(1, 2), st.integers(0, 2**32 - 1), st.binary(max_size=200)))
 answers = st.lists(st.builds(Answer, st.integers(0, 2**53 - 1), st.integers(200, 599), st.integers(0, 2**32 - 1),
                              st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.integers(0, 1000),
-                             st.binary(max_size=200), st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)))
+                             st.binary(max_size=200), *[st.integers(0, 2**32 - 1)] * 3))
 
 
 @given(jobs)

@@ -30,7 +30,10 @@ def test_it_answers_and_refuses_in_plain_words(deploy: Deploy, setup: str) -> No
     assert server.ask("GET", "/predict").status == 405
     large = server.ask("POST", "/predict", b'{"x": 1, "pad": "' + b"a" * (2 << 20) + b'"}')
     assert large.status == 200
-    assert server.predict({"x": 2}).json() == {"y": 4}
+    collected = server.predict({"x": 2, "collect": True})
+    assert collected.json() == {"y": 4}
+    times = dict(part.strip().split(";dur=") for part in collected.headers["server-timing"].split(","))
+    assert 0 < float(times["gc"]) <= float(times["model"])
 
 
 @pytest.mark.parametrize("setup", ALL)

@@ -1,10 +1,11 @@
 """A workload for tests of setups: squares numbers, and misbehaves when the body asks for it.
 
 `{"x": 3}` gives `{"y": 9}`; `"ms"` makes the batch take that long, `"fail"` makes predict raise, `"die"` names a file
-and kills the process unless it holds as many lines as `"deaths"`, `"hang"` sleeps for an hour. On a device `"host_ms"`
-keeps a CPU that long in prepare, and again in finish.
+and kills the process unless it holds as many lines as `"deaths"`, `"hang"` sleeps for an hour, `"collect"` runs the
+garbage collector. On a device `"host_ms"` keeps a CPU that long in prepare, and again in finish.
 """
 
+import gc
 import json
 import os
 import signal
@@ -52,6 +53,8 @@ def predict(model: int, batch: list[Item]) -> list[float]:
             time.sleep(3600)
         if item.get("fail"):
             raise RuntimeError("asked to fail")
+        if item.get("collect"):
+            gc.collect()
     time.sleep(max(float(item.get("ms", 0)) for item in batch) / 1e3)
     return [item["x"] ** model for item in batch]
 
