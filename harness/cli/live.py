@@ -13,6 +13,7 @@ from rich.text import Text
 from harness.catalog.device import arm
 from harness.plan.attempt import Attempt
 from harness.record.schema import RunMeta
+from harness.report.words import figure
 from harness.run.cell import Progress
 
 MARKS = {"ok": "[green]ok[/]", "void": "[yellow]void[/]", "failed": "[red]failed[/]", "skipped": "[dim]skipped[/]"}
@@ -33,8 +34,8 @@ def clock(seconds: float) -> str:
 
 @dataclass
 class LiveView:
-    """Shows a plan's runs as they go; use as a context manager. `console` decides between a live panel (terminal) and
-    plain lines (anything else)."""
+    """Shows a plan's runs as they go, with figures of the whole run so far; use as a context manager. `console` decides
+    between a live panel (terminal) and plain lines (anything else)."""
 
     console: Console
     total: int
@@ -45,6 +46,7 @@ class LiveView:
     next: str = ""
     last: Progress | None = None
     since: float = field(default_factory=time.monotonic)
+    begun: float = field(default_factory=time.monotonic)
     live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -66,7 +68,7 @@ class LiveView:
 
     def started(self, attempt: Attempt, upcoming: Attempt | None) -> None:
         """A run begins; `upcoming` is the one after it."""
-        self.now, self.last = name(attempt), None
+        self.now, self.last, self.begun = name(attempt), None, time.monotonic()
         self.next = name(upcoming) if upcoming else ""
         self._refresh()
 
@@ -88,12 +90,18 @@ class LiveView:
     def _figures(self) -> str:
         if self.last is None:
             return ""
-        return (f"{self.last.done} answers, p50 {self.last.p50_ms:.1f} ms, p99 {self.last.p99_ms:.1f} ms, "
-                f"{self.last.errors} errors" + (f"; {self.last.judged}" if self.last.judged else ""))
+        seen = self.last
+        said = [f"{seen.done} answers", f"{figure(seen.rate)}/s", f"p50 {figure(seen.p50_ms)} ms",
+                f"p99 {figure(seen.p99_ms)} ms", f"{seen.errors} errors"]
+        return ", ".join(said) + (f"; {seen.judged}" if seen.judged else "")
 
     def _left(self) -> str:
-        spent = time.monotonic() - self.since
-        return "" if not self.done else f"about {clock(spent / self.done * (self.total - self.done))} left"
+        """From the runs that are over: the mean of one for each that is not, less what the present one has had."""
+        if not self.done:
+            return ""
+        mean_s = (self.begun - self.since) / self.done
+        left_s = mean_s * (self.total - self.done) - min(time.monotonic() - self.begun, mean_s)
+        return f"about {clock(max(0.0, left_s))} left"
 
     def _refresh(self) -> None:
         if self.live:

@@ -26,6 +26,7 @@ from harness.load.payloads import Bodies
 from harness.load.process import Collector, cpu_s, pin, raise_file_limit, realtime
 from harness.load.rows import OK, clock_offset, save
 from harness.load.spec import LoadSpec, read_spec
+from harness.load.tally import Tally
 
 EVERY_S = 0.5
 CONNECT_S = 5.0
@@ -114,20 +115,19 @@ async def _load(engine: AsyncEngine, client: GrpcClient, ears: Ears, t0_ns: int)
 
 async def _progress(engine: AsyncEngine, t0_ns: int) -> None:
     """A line twice a second, dropped when nobody reads."""
-    done = 0
+    done, tally = 0, Tally()
     while True:
         await asyncio.sleep(EVERY_S)
         recent, engine.recent = engine.recent, []
         done += len(recent)
-        line: dict[str, Any] = {"t": round((now() - t0_ns) / 1e9, 3), "sent": engine.next, "done": done,
-                                "errors": engine.failures, "p50_ms": None, "p99_ms": None}
-        sample = sorted(engine.rows.done_ns[i] - engine.due_ns[i] for i in recent[::1 + len(recent) // SAMPLE]
-                        if engine.rows.error[i] == OK)
-        if sample:
-            line.update(p50_ms=round(sample[len(sample) // 2] / 1e6, 3),
-                        p99_ms=round(sample[len(sample) * 99 // 100] / 1e6, 3))
+        stride = 1 + len(recent) // SAMPLE
+        for i in recent[::stride]:
+            if engine.rows.error[i] == OK and engine.due_ns[i] >= t0_ns:
+                tally.add(engine.rows.done_ns[i] - engine.due_ns[i], stride)
+        line = {"t": round((now() - t0_ns) / 1e9, 3), "sent": engine.next, "done": done, "errors": engine.failures,
+                "latencies": tally.told}
         if select.select([], [sys.stdout], [], 0)[1]:
-            os.write(sys.stdout.fileno(), (json.dumps(line) + "\n").encode())
+            os.write(sys.stdout.fileno(), (json.dumps(line, separators=(",", ":")) + "\n").encode())
 
 
 def _tell(line: dict[str, Any]) -> None:

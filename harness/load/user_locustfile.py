@@ -24,6 +24,7 @@ from harness.load.process import Collector, pin, raise_file_limit
 from harness.load.progress import tell
 from harness.load.rows import MALFORMED, OK, REFUSED, RESET, TIMEOUT, Columns, Rows, clock_offset, save
 from harness.load.spec import UserSpec, read_spec
+from harness.load.tally import Tally
 
 GROWTH = 1 << 14
 LAST_ANSWERS_S = 10
@@ -37,6 +38,7 @@ class Recorder:
     def __init__(self) -> None:
         self.rows = Rows(0)
         self.due_ns = array("q")
+        self.tally = Tally()
         self.count = self.failures = 0
 
     def note(self, response_time: float, response_length: int | None, response: Any = None,
@@ -53,6 +55,8 @@ class Recorder:
         rows.status[i], rows.size[i] = status, response_length or 0
         rows.timing[i], rows.batch[i] = _header(headers, "Server-Timing"), _header(headers, "X-Batch-Size")
         rows.error[i] = OK if exception is None or status >= 400 else _error(exception, status)
+        if exception is None:
+            self.tally.add(rows.done_ns[i] - rows.sent_ns[i])
         self.failures += exception is not None
         self.count += 1
 
@@ -138,7 +142,7 @@ def _watch(recorder: Recorder, t0_ns: int, end_s: float, over: Any, hearer: Text
     while not over.is_set() and time.monotonic() < end_s:
         over.wait(min(0.5, max(0.0, end_s - time.monotonic())))
         tell({"t": round((time.monotonic_ns() - t0_ns) / 1e9, 3), "sent": recorder.count, "done": recorder.count,
-              "errors": recorder.failures, "p50_ms": None, "p99_ms": None}, hearer)
+              "errors": recorder.failures, "latencies": recorder.tally.told}, hearer)
         gevent.sleep(0)
 
 

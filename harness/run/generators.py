@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Self
 
 import harness
 from harness.errors import RunFailedError
 from harness.load.spec import LoadSpec, UserSpec, write_spec
+from harness.load.tally import merged, quantile_ms
 from harness.run.pipes import Lines, Message
 
 _MODULES = {"http": "generator", "grpc": "grpc_generator"}
@@ -27,8 +28,8 @@ _ROOT = Path(harness.__file__).parents[1]
 @dataclass(frozen=True)
 class Progress:
     """The generators' latest word, summed. `t_s` counts from the first counted due time, so warm-up is negative;
-    `p50_ms` and `p99_ms` are those of the slowest generator (NaN before any answer). `judged` is what is
-    known of the promises so far, where somebody looks."""
+    `p50_ms` and `p99_ms` are those of everything counted so far, within 2.5 % (NaN before any answer), `rate` its
+    answers a second. `judged` is what is known of the promises so far, where somebody looks."""
 
     t_s: float
     sent: int
@@ -36,6 +37,7 @@ class Progress:
     errors: int
     p50_ms: float
     p99_ms: float
+    rate: float = math.nan
     judged: str = ""
 
 
@@ -153,8 +155,9 @@ class Generators:
     def _sum(self) -> Progress:
         latest = list(self._latest.values())
         sent, done, errors = (sum(int(each[name]) for each in latest) for name in ("sent", "done", "errors"))
-        return Progress(max(float(each["t"]) for each in latest), sent, done, errors,
-                        _worst(latest, "p50_ms"), _worst(latest, "p99_ms"))
+        counts, t_s = merged(each["latencies"] for each in latest), max(float(each["t"]) for each in latest)
+        return Progress(t_s, sent, done, errors, quantile_ms(counts, 0.5), quantile_ms(counts, 0.99),
+                        sum(counts.values()) / t_s if t_s > 0 else math.nan)
 
     def _tell(self, line: str) -> None:
         for process in self._processes:
@@ -183,7 +186,3 @@ class Generators:
         self._lines.close()
         if self._log:
             self._log.close()
-
-
-def _worst(latest: list[dict[str, Any]], name: str) -> float:
-    return max((float(each[name]) for each in latest if each.get(name) is not None), default=math.nan)
