@@ -1,11 +1,15 @@
 """What an audit is made of and what it says."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from harness.analyse.model import Check
+from harness.analyse.model import Check, Severity
 from harness.audit.lab import Lab
 from harness.record.read import StoredRun
+
+Outcome = Literal["trusted", "distrusted", "untold"]
 
 
 @dataclass(frozen=True)
@@ -19,9 +23,9 @@ class Seeded:
 
 @dataclass(frozen=True)
 class Fault:
-    """One kind of fault. It is caught where one of the checks `codes` is not ok, or where the run's reason holds
-    `reason` (if given). `seed` makes it for real, given the lab, clean runs to alter, and the number of the try. With
-    `quick` it is seeded in a quick audit, too; if it is `spare`, only where time is left.
+    """One kind of fault. It is caught where one of the checks `codes` says `least` or worse, or where the run's reason
+    holds `reason` (if given). `seed` makes it for real, given the lab, clean runs to alter, and the number of the try.
+    With `quick` it is seeded in a quick audit, too; if it is `spare`, only where time is left.
     """
 
     name: str
@@ -31,6 +35,7 @@ class Fault:
     reason: str = ""
     quick: bool = True
     spare: bool = False
+    least: Severity = "warning"
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,20 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What an audit has to try before it may speak: so many kinds of faults so often each, and clean runs."""
+
+    kinds: int
+    tries: int
+    clean_runs: int
+
+
+@dataclass(frozen=True)
 class Audit:
     """Everything the audit found. `clean_runs` are runs without a fault while the machine did nothing else, `disturbed`
     those beside which it did; `false` are accusations of the former, as (run, code, message)."""
 
+    asked: Asked
     trials: tuple[Trial, ...]
     clean_runs: int
     disturbed: int
@@ -73,6 +88,16 @@ class Audit:
         return sum(trial.caught for trial in self.trials)
 
     @property
-    def trusted(self) -> bool:
-        """Whether at least 95 % were caught and no clean run was accused, of which there must be some."""
-        return self.caught >= 0.95 * len(self.trials) and not self.false and self.clean_runs > 0
+    def left_out(self) -> tuple[int, int]:
+        """Kinds of faults that were tried less often than asked, or never, and clean runs that were not made."""
+        tried = Counter((trial.fault, trial.how) for trial in self.trials)
+        whole = sum(tries >= self.asked.tries for tries in tried.values())
+        return max(self.asked.kinds - whole, 0), max(self.asked.clean_runs - self.clean_runs, 0)
+
+    @property
+    def outcome(self) -> Outcome:
+        """`distrusted` where less than 95 % were caught or a clean run was accused, however little was tried; else
+        `trusted` where nothing was left out, `untold` where something was."""
+        if self.caught < 0.95 * len(self.trials) or self.false:
+            return "distrusted"
+        return "trusted" if self.trials and not any(self.left_out) else "untold"

@@ -4,6 +4,7 @@ What cannot be made for real without harm to the machine (a stepped clock, stole
 copy as the harness would have recorded it.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -135,6 +136,27 @@ def _edited(lab: Lab, clean: Sequence[StoredRun], number: int) -> Seeded:
     return seen(open_run(folder))
 
 
+def _reworded(lab: Lab, run: StoredRun, name: str, **fields: Any) -> Seeded:
+    """A copy of the run in whose run.json these fields are others."""
+    folder = lab.scratch / name
+    shutil.copytree(run.folder, folder)
+    path = folder / layout.RUN
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **fields}), encoding="utf-8")
+    return seen(open_run(folder))
+
+
+def _promised(lab: Lab, clean: Sequence[StoredRun], number: int) -> Seeded:
+    run = clean[number % len(clean)]
+    asked = {**run.meta.scenario_resolved, "slo": {"p(99)": f"< {1000 + number}ms"}}
+    return _reworded(lab, run, f"promised{number}", scenario_resolved=asked)
+
+
+def _talked_over(lab: Lab, clean: Sequence[StoredRun], number: int) -> Seeded:
+    run = clean[number % len(clean)]
+    said = [{**each, "cpu_s": 0.001} for each in run.meta.facts["generators"]]
+    return _reworded(lab, run, f"talked{number}", facts={**run.meta.facts, "generators": said})
+
+
 def _unlike_arms(lab: Lab, clean: Sequence[StoredRun], number: int) -> Seeded:
     """One setup's run of a repetition, beside another setup's that met the schedule of another seed."""
     ours, theirs = clean[2 * number % len(clean)], clean[(2 * number + 2) % len(clean)]
@@ -170,6 +192,9 @@ RECORD_FAULTS: tuple[Fault, ...] = (
             "pressure_memory_s", 0.33),
     _on_a_gpu("GPU too hot", "heat holds a GPU's clocks down", ("gpu_throttled",), gpu_clock_reasons=64.0),
     _on_a_gpu("GPU shared", "another process is on the GPU", ("gpu_shared",), gpu_strangers=1.0),
+    Fault("promise edited", "the latency promise in run.json is made laxer", ("altered",), _promised),
+    Fault("generators' word edited", "what the generators said of their CPU is changed in run.json", ("altered",),
+          _talked_over),
     Fault("rows edited", "slow answers are made quick in the file", ("altered",), _edited),
     Fault("unlike schedules", "two setups of one repetition meet schedules of two seeds", ("schedule",), _unlike_arms),
 )

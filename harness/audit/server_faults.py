@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from harness.analyse.checks import checks_of
 from harness.analyse.frames import read_view
+from harness.analyse.model import Severity
 from harness.audit.lab import POOL, steady
 from harness.audit.model import Fault, Seeded
 from harness.plan.attempt import Attempt
@@ -23,10 +24,10 @@ def seen(run: StoredRun) -> Seeded:
 
 
 def _faulty(fault: str, how: str, *codes: str, change: Change = lambda attempt: attempt, reason: str = "",
-            name: str = "", quick: bool = True, spare: bool = False) -> Fault:
+            name: str = "", quick: bool = True, spare: bool = False, least: Severity = "warning") -> Fault:
     """A fault that the toy `faulty` has when told to, or that `change` makes of its attempt."""
     return Fault(name or fault.replace("-", " "), how, codes, lambda lab, _, number: seen(lab.run(
-        change(lab.attempt(fault=fault, seed=number + 1)))), reason, quick, spare)
+        change(lab.attempt(fault=fault, seed=number + 1)))), reason, quick, spare, least)
 
 
 def _toy(setup: str, how: str, *codes: str, reason: str = "", quick: bool = False, spare: bool = False) -> Fault:
@@ -64,7 +65,7 @@ SERVER_FAULTS: tuple[Fault, ...] = (
     _faulty("pauses", "every 0.38 s nothing is answered for 80 ms", "stalls"),
     _faulty("was-busy-before", "the first requests stand behind others", "drained"),
     _faulty("is-slow", "140 requests a second are served where 300 come", "saturation", change=_long,
-            reason="over capacity", name="over capacity", quick=False),
+            reason="over capacity", name="over capacity", quick=False, least="note"),
     _faulty("none", "the rate trebles while it counts", "ramp", change=_ramp, name="ramp inside the window"),
     _faulty("moves-cores", "the server takes every CPU for itself", "moved_cores"),
     _faulty("loses-a-worker", "a process of the server ends under load", "died"),

@@ -57,7 +57,7 @@ def _show(found: Explanation, out: Path | None) -> None:
          _spent(each, PART_SAID)) for each in found.examples)))
     for kind, (count, total_ms) in found.pauses.items():
         say(f"{count} pauses {PAUSES[kind]}, {milliseconds(total_ms)} in all.")
-    say(f"Parts sum to the whole within 2 % for {percent(found.sums)} of the answers.")
+    say(f"Parts sum to the whole within 2 % or 0.1 ms for {percent(found.sums)} of the answers.")
     for line in found.cannot:
         say(line)
     if out is not None:

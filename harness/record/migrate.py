@@ -12,8 +12,9 @@ Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
 # From a schema to the next one; `schema` itself is raised by `migrated`. Schema 2 added columns to requests.parquet
 # (record/requests.py fills them in) and nothing to run.json; schema 3 added `device`, which was the CPU before, and
-# columns that only runs on a GPU have.
-MIGRATIONS: Mapping[int, Migration] = {1: dict, 2: lambda table: {"device": "cpu", **table}}
+# columns that only runs on a GPU have; schema 4 added `digest`, without which a change of run.json goes unseen.
+MIGRATIONS: Mapping[int, Migration] = {
+    1: dict, 2: lambda table: {"device": "cpu", **table}, 3: lambda table: {"digest": "", **table}}
 
 
 def migrated(table: dict[str, Any], where: Path, migrations: Mapping[int, Migration] = MIGRATIONS,

@@ -94,16 +94,17 @@ def open_run(folder: Path) -> StoredRun:
     path = folder / layout.RUN
     if not path.is_file():
         raise TailraceError(f"{folder}: no finished run here", "name a run's folder, or measure it again")
-    return StoredRun(folder, to_meta(_read_json(path), path))
+    return StoredRun(folder, to_meta(read_json(path), path))
 
 
 def read_machine(folder: Path) -> dict[str, Any]:
     """The facts of the machine whose runs lie in `folder`; {} where it was not written."""
     path = folder / layout.MACHINE
-    return _read_json(path) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The table of a JSON file. Raises TailraceError where there is none."""
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from harness.catalog.device import arm
 
-SCHEMA = 3
+SCHEMA = 4
 
 # Times are ns of this machine's monotonic clock since the run's t0 (the first counted due time is >= 0; warm-up is
 # negative); ABSENT where a thing never happened. latency = done − due, service = done − sent, lag = sent − due.
@@ -82,6 +82,7 @@ class RunMeta:
     device: str = "cpu"
     facts: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)  # sha256 of every other file of the folder
+    digest: str = ""  # of all the other fields (record/seal.py); "" where written with schema 3 or older
 
     @property
     def arm(self) -> str:

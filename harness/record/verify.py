@@ -7,9 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.record import layout
-from harness.record.read import StoredRun, open_run
+from harness.record.read import StoredRun, open_run, read_json
 from harness.record.requests import GPU_SCHEMA, SCHEMA, SCHEMA_1
+from harness.record.seal import digest
 from harness.record.write import file_sum
+
+UNSEALED = 3  # the last schema whose run.json holds no sum of itself
 
 
 def verify(run: StoredRun | Path) -> list[str]:
@@ -27,13 +30,17 @@ def verify(run: StoredRun | Path) -> list[str]:
 
 
 def changed_files(run: StoredRun) -> list[str]:
-    """One sentence per file that is missing, was added or differs from what was written."""
+    """One sentence per file that is missing, was added or differs from what was written, run.json among them if it
+    holds a sum of itself."""
     found = {path.name for path in run.folder.iterdir()} - {layout.RUN}
     problems = [f"{name}: is missing" for name in sorted(set(run.meta.files) - found)]
     problems += [f"{name}: was added after the run" for name in sorted(found - set(run.meta.files))]
     for name in sorted(found & set(run.meta.files)):
         if file_sum(run.folder / name) != run.meta.files[name]:
             problems.append(f"{name}: its content differs from what was written")
+    table = read_json(run.folder / layout.RUN)
+    if table["schema"] > UNSEALED and table.get("digest") != digest(table):
+        problems.append(f"{layout.RUN}: its content differs from what was written")
     return problems
 
 

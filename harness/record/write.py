@@ -23,6 +23,7 @@ from harness.record.read import StoredRun
 from harness.record.requests import Array, write_requests
 from harness.record.schema import RunMeta
 from harness.record.scrape import Scrape
+from harness.record.seal import digest
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -104,8 +105,10 @@ class RunWriter:
                 (self.folder / name).write_text(text, encoding="utf-8")
 
     def finish(self, meta: RunMeta) -> StoredRun:
-        """Seals the folder: sums over every file, then run.json by rename. Nothing may change in it afterwards."""
+        """Seals the folder: sums over every file, then run.json, which holds a sum of itself, by rename. Nothing may
+        change in it afterwards."""
         meta = replace(meta, files={path.name: file_sum(path) for path in sorted(self.folder.iterdir())})
+        meta = replace(meta, digest=digest(asdict(meta)))
         write_json(self.folder / layout.RUN, asdict(meta))
         return StoredRun(self.folder, meta)
 

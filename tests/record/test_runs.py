@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import resource
 import subprocess
@@ -96,7 +97,7 @@ def test_older_schemas_are_led_forward_step_by_step(tmp_path: Path) -> None:
 def test_a_run_of_schema_2_was_on_the_cpu(written: StoredRun) -> None:
     path = written.folder / "run.json"
     table = json.loads(path.read_text())
-    del table["device"]
+    del table["device"], table["digest"]
     path.write_text(json.dumps({**table, "schema": 2}))
     assert open_run(written.folder).meta.device == "cpu"
     assert open_run(written.folder).meta.arm == "toy"
@@ -115,6 +116,40 @@ def test_verify_names_every_change(written: StoredRun) -> None:
     (written.folder / "probes.parquet").unlink()
     (written.folder / "notes.txt").write_text("mine")
     assert [problem.split(":")[0] for problem in verify(written)] == ["probes.parquet", "notes.txt", "server.log"]
+
+
+@pytest.mark.parametrize("change", [
+    {"scenario_resolved": {"slo": {"p(99)": "< 9s"}}}, {"facts": {"rows": 1000, "x": 1}}, {"digest": ""},
+    {"digest": "0" * 64},
+])
+def test_verify_sees_a_changed_run_json(written: StoredRun, change: dict[str, Any]) -> None:
+    path = written.folder / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    assert verify(written.folder) == ["run.json: its content differs from what was written"]
+    assert open_run(written.folder).meta != written.meta
+
+
+def test_how_run_json_is_laid_out_changes_nothing(written: StoredRun) -> None:
+    path = written.folder / "run.json"
+    path.write_text(json.dumps(dict(reversed(json.loads(path.read_text()).items()))))
+    assert verify(written.folder) == []
+
+
+def test_a_sum_of_run_json_survives_text_and_figures_of_every_kind(tmp_path: Path, meta: RunMeta) -> None:
+    facts = {"ü": "é\u2028", "nan": math.nan, "inf": [math.inf], "tiny": 5e-324, "big": 1 << 80,
+             "tuple": (1, 2.0), "n": 1.0}
+    with RunWriter(tmp_path, setup="a", workload="b", scenario="c") as writer:
+        run = writer.finish(replace(meta, run_id=writer.run_id, facts=facts))
+    assert verify(run.folder) == []
+
+
+def test_a_run_of_schema_3_holds_no_sum_of_itself(written: StoredRun) -> None:
+    path = written.folder / "run.json"
+    table = json.loads(path.read_text())
+    del table["digest"]
+    path.write_text(json.dumps({**table, "schema": 3}))
+    assert open_run(written.folder).meta.digest == ""
+    assert verify(written.folder) == []
 
 
 def test_verify_counts_rows_and_seqs(tmp_path: Path, queue_rows: MakeRows, meta: RunMeta) -> None:

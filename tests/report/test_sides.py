@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from harness.errors import TailraceError, UsageError
+from harness.record.seal import digest
 from harness.report import sides, sides_story
 from harness.report.options import Options
 
@@ -36,7 +37,8 @@ def _called(folder: Path, name: str) -> None:
     facts = json.loads((machine / "machine.json").read_text())
     (machine / "machine.json").write_text(json.dumps({**facts, "id": name, "cpu": f"A {name} CPU"}))
     for path in machine.glob("*/run.json"):
-        path.write_text(json.dumps({**json.loads(path.read_text()), "machine_id": name}))
+        table = {**json.loads(path.read_text()), "machine_id": name}
+        path.write_text(json.dumps({**table, "digest": digest(table)}))
     machine.rename(machine.with_name(name))
 
 
