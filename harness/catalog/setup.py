@@ -31,6 +31,16 @@ class Needs(Noun):
     unless: str = ""
 
 
+class Modelled(Noun):
+    """What the twin must know of how requests wait. `wait` names the knob, in milliseconds, for which a batch is kept
+    open; it is an upper bound alone where `adaptive`: the setup learns how long waiting pays. `queue_per_worker`: each
+    worker gathers batches from requests of its own."""
+
+    wait: str = "max_wait_ms"
+    adaptive: bool = False
+    queue_per_worker: bool = False
+
+
 class Setup(Noun):
     """One way to serve a workload.
 
@@ -44,7 +54,7 @@ class Setup(Noun):
     `passes` names variables of the user's environment, secrets for example, that its server gets and no record does.
     `must_name` lists knobs that only the user can give; without them it is skipped. `devices` are those on which its
     models can compute; `gpu` holds the defaults of knobs that are others on a GPU. `statistics` is the route of its
-    model's own counters, as Triton has them.
+    model's own counters, as Triton has them. `twin` is for `tailrace predict`.
     """
 
     name: str
@@ -73,6 +83,7 @@ class Setup(Noun):
     needs: Needs = Needs()
     mlops: dict[str, bool | str] = Field(default_factory=dict)
     tune: dict[str, tuple[Knob, ...]] = Field(default_factory=dict)
+    twin: Modelled = Modelled()
 
     @model_validator(mode="before")
     @classmethod
@@ -97,6 +108,9 @@ class Setup(Noun):
             if stranger:
                 hint = nearest(stranger[0], list(self.knobs))
                 raise ValueError(f"[{table}] names '{stranger[0]}', which is no knob; {hint}")
+        if "wait" in self.twin.model_fields_set and self.twin.wait not in self.knobs:
+            hint = nearest(self.twin.wait, list(self.knobs))
+            raise ValueError(f"[twin] names '{self.twin.wait}', which is no knob; {hint}")
         return self
 
     def knobs_on(self, device: str) -> dict[str, Knob]:

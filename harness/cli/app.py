@@ -149,7 +149,7 @@ def compare(
 def predict(
     setup: Annotated[str, typer.Argument(help="The setup whose recorded runs the twin is fitted to.")],
     workload: Annotated[str, typer.Option(help="The workload it serves.")],
-    what_if: Annotated[Names, typer.Option(help="'batch wait 5 to 1 ms', '3 to 12 workers'; repeatable.")] = None,
+    what_if: Annotated[Names, typer.Option(help="'max batch 8 to 32', '3 to 12 workers'; repeatable.")] = None,
     rate: Annotated[float | None, typer.Option(help="Requests per second; the newest run's where not given.")] = None,
     demand: Annotated[str | None, typer.Option(help="A demand; its busiest minute is the load.")] = None,
     slo: Annotated[Names, typer.Option(help="A clause of the promise, for example 'p(99)<100ms'.")] = None,
@@ -157,6 +157,8 @@ def predict(
     attempt_s: Annotated[float, typer.Option(help="Seconds after which they do; refusals at once.")] = float("inf"),
     hedge_s: Annotated[float, typer.Option(help="Seconds after which a second copy is sent.")] = float("inf"),
     deadline_s: Annotated[float, typer.Option(help="Seconds that travel with a request.")] = float("inf"),
+    scenario: Annotated[str | None, typer.Option(help="Arrivals as in this scenario instead of Poisson's.")] = None,
+    balancer: Annotated[str, typer.Option(help="Of fleets: round_robin, random, least_of_2, least.")] = "least_of_2",
     verify: Annotated[bool, typer.Option("--verify", help="Measure the last prediction, print both.")] = False,
     results: Results = Path("results"),
     json: Json = False,
@@ -167,7 +169,8 @@ def predict(
 
     raise typer.Exit(predictions.predict(predictions.Asked(
         setup, workload, what_if or [], rate, demand, slo or [], verify,
-        Clients(retries=retries, attempt_s=attempt_s, hedge_s=hedge_s, deadline_s=deadline_s)), results, json))
+        Clients(retries=retries, attempt_s=attempt_s, hedge_s=hedge_s, deadline_s=deadline_s), scenario, balancer),
+        results, json))
 
 
 @app.command()

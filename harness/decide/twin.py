@@ -96,7 +96,7 @@ class Played:
 
     def beyond(self, limit_s: float) -> float:
         """The share of requests slower than the limit or without an answer."""
-        return float(np.mean(self.latency_s > limit_s))
+        return float(np.mean((self.latency_s > limit_s) | np.isinf(self.latency_s)))
 
 
 def play(twin: Twin, due_s: Floats, seed: int, settled: float = 0.0) -> Played:
@@ -142,6 +142,11 @@ def _rules(twin: Twin) -> "kernel.Rules":  # type: ignore[name-defined]  # noqa:
 def poisson_s(rate: float, n: int, seed: int) -> Floats:
     """Due times of a Poisson process; of one seed, those of different rates are stretched copies of each other."""
     return np.asarray(np.cumsum(np.random.default_rng([seed, 1]).standard_exponential(n)) / rate)
+
+
+def poisson(rate: float, n: int, seed: int) -> tuple[Floats, float]:
+    """(due times of a Poisson process, the share of the first ones that settle and are not told)."""
+    return poisson_s(rate, n, seed), SETTLING
 
 
 def at_rate(twin: Twin, rate: float, n: int = 20_000, seed: int = 0) -> Played:

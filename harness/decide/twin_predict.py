@@ -4,13 +4,16 @@ The error is held out: each recorded run is predicted by a twin fitted to the ot
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from harness.decide.twin import Clients, Played, Structure, Twin, at_rate, play
+from harness.decide.twin import Clients, Floats, Played, Structure, Twin, play, poisson
 from harness.decide.twin_fit import Seen, fitted, quantiles_s
+
+# rate, about how many, seed -> (due times, share of the first that settle and are not told)
+Arrivals = Callable[[float, int, int], tuple[Floats, float]]
 
 LEAST_RUNS = 3
 LEAST_ANSWERS = 200
@@ -48,7 +51,8 @@ class Fitted:
 @dataclass(frozen=True)
 class Prediction:
     """Latencies in ms under a load; `error` is the held-out relative error of the p99; `abstains` says why nothing
-    should be concluded from it ("" where it may). `good` is the share of requests answered within the limit asked."""
+    should be concluded from it ("" where it may). `good` is the share of requests answered within the limit asked.
+    `unlike` says in what it differs from all runs held out, so that `error` is NaN ("" where in the load alone)."""
 
     rate: float
     p50_ms: float
@@ -58,6 +62,7 @@ class Prediction:
     busy: float
     error: float
     abstains: str
+    unlike: str = ""
 
 
 def learned(runs: Sequence[Seen], hint: Structure, clients: Clients) -> Fitted:
@@ -93,14 +98,16 @@ def p99_of(twin: Twin, run: Seen, seed: int = 0) -> float:
     return float(quantiles_s(play(twin, run.due_s, seed).latency_s[run.counted], (0.99,))[0])
 
 
-def predicted(known: Fitted, twin: Twin, rate: float, limit_s: float = math.inf, seed: int = 0) -> Prediction:
-    """The twin (known.twin or a changed one) under Poisson arrivals at `rate`; a large fleet is played in full."""
+def predicted(known: Fitted, twin: Twin, rate: float, limit_s: float = math.inf, seed: int = 0,
+              arrivals: Arrivals = poisson, unlike: str = "") -> Prediction:
+    """The twin (known.twin or a changed one) under such arrivals at `rate`; a large fleet is played in full."""
     workers = twin.structure.replicas * twin.structure.workers
     n = min(max(40_000, PER_WORKER * workers), LARGEST)
-    seen = at_rate(twin, rate, n, seed)
+    due_s, settling = arrivals(rate, n, seed)
+    seen = play(twin, due_s, seed, settling)
     p50, p95, p99 = quantiles_s(seen.latency_s, (0.5, 0.95, 0.99)) * 1e3
-    return Prediction(rate, float(p50), float(p95), float(p99), 1 - seen.beyond(limit_s), seen.busy, known.error,
-                      why_not(known, twin, seen, rate))
+    return Prediction(rate, float(p50), float(p95), float(p99), 1 - seen.beyond(limit_s), seen.busy,
+                      math.nan if unlike else known.error, why_not(known, twin, seen, rate), unlike)
 
 
 def why_not(known: Fitted, twin: Twin, seen: Played, rate: float) -> str:
@@ -110,10 +117,10 @@ def why_not(known: Fitted, twin: Twin, seen: Played, rate: float) -> str:
     largest = int(np.quantile(seen.batch, 0.99)) if len(seen.batch) else 0
     fitted_on = f"the {fit.rate_low:.0f} to {fit.rate_high:.0f} it was fitted on"
     reasons = (
+        (seen.busy > MOST_BUSY, f"workers would be busy {seen.busy:.0%} of the time: the queue grows without end"),
         (len(known.run_ids) < LEAST_RUNS or math.isnan(known.error),
          f"only {len(known.run_ids)} runs to fit, too few to hold one out; measure more loads"),
         (known.error > MOST_ERROR, f"its held-out error here is {known.error:.0%}"),
-        (seen.busy > MOST_BUSY, f"workers would be busy {seen.busy:.0%} of the time: the queue grows without end"),
         (share > SLACK * fit.rate_high and seen.busy > SLACK * fit.busy_high,
          f"{share:.0f} requests/s for each machine is beyond {fitted_on}"),
         (share < fit.rate_low / 2, f"{share:.3g} requests/s for each machine is below {fitted_on}"),

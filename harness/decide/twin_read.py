@@ -10,6 +10,7 @@ from harness.catalog.scenario import Scenario
 from harness.catalog.toml import validate
 from harness.decide.twin import ENDLESS, Clients, Structure
 from harness.decide.twin_fit import Seen
+from harness.decide.twin_knobs import OWNERS, knob_names, modelled_of
 from harness.record.read import StoredRun
 from harness.record.requests import Array, Rows
 from harness.record.schema import ABSENT
@@ -17,7 +18,6 @@ from harness.record.schema import ABSENT
 NEEDED = ("stage", "due_ns", "done_ns", "status", "error", "batch", "queue_us", "wait_us", "model_us", "copy_us",
           "kernel_us")
 US = 1e6
-OWNERS = "owners"
 
 
 def seen(run: StoredRun) -> Seen:
@@ -62,26 +62,23 @@ def scenario_of(run: StoredRun) -> Scenario:
 
 
 def structure_of(knobs: Mapping[str, Any], facts: Mapping[str, Any], cpus: int, device: str = "cpu") -> Structure:
-    """The structure that knobs named as setups here name them say: workers, max_batch, max_wait_ms, queue; on a GPU
-    owners and device_batch in place of the first two, where the setup has them.
+    """The structure that the knobs say (see twin_knobs) and the setup's `[twin]` table.
 
-    Setups with a batcher have one queue; of others the fit finds out who spreads the load. One that batches as pays
-    does not hold requests back for company, whatever the longest wait it is allowed.
+    Setups with a batcher have one queue unless that table says otherwise; of others the fit finds out who spreads the
+    load. One that batches as pays does not hold requests back for company, whatever the longest wait it is allowed.
     """
     def number(name: str, empty: float) -> float:
         value = knobs.get(name, empty)
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else empty
 
-    workers, most = (OWNERS, "device_batch") if device == "gpu" and OWNERS in knobs else ("workers", "max_batch")
-    mlops = facts.get("mlops") or {}
-    batched = number(most, 1) > 1
-    adaptive = str(mlops.get("batching", "")).startswith("adaptive")
-    limit = int(number("queue", math.inf)) if math.isfinite(number("queue", math.inf)) else ENDLESS
+    names, modelled = knob_names(facts, knobs, device), modelled_of(facts)
+    most = max(1, int(number(names["max_batch"], 1)))
+    limit = int(number(names["queue"], math.inf)) if math.isfinite(number(names["queue"], math.inf)) else ENDLESS
     return Structure(
-        workers=max(1, int(number(workers, cpus))), balancer="shared" if batched else "connections",
-        max_batch=max(1, int(number(most, 1))),
-        wait_s=0.0 if adaptive else number("max_wait_ms", 0.0) / 1e3 if batched else 0.0,
-        limit=limit, drops_late=mlops.get("deadlines") is True)
+        workers=max(1, int(number(names["workers"], cpus))),
+        balancer="shared" if most > 1 and not modelled.queue_per_worker else "connections", max_batch=most,
+        wait_s=0.0 if modelled.adaptive or most == 1 else number(names["wait_ms"], 0.0) / 1e3,
+        limit=limit, drops_late=(facts.get("mlops") or {}).get("deadlines") is True)
 
 
 def clients_of(scenario: Scenario) -> Clients:

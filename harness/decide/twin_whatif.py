@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from harness.decide.twin import Structure, Twin
+from harness.decide.twin import Balancer, Structure, Twin
 from harness.errors import UsageError
 
 Subject = Literal["wait_ms", "max_batch", "workers", "queue", "machines", "rate", "demand"]
@@ -22,8 +22,6 @@ WORDS: dict[str, Subject] = {
     "replicas": "machines", "replica": "machines", "rate": "rate", "load": "rate", "req/s": "rate",
     "requests/s": "rate", "requests a second": "rate"}
 TIMES = {"half": 0.5, "twice": 2.0, "double": 2.0, "thrice": 3.0, "triple": 3.0}
-KNOBS: dict[str, str] = {"wait_ms": "max_wait_ms", "max_batch": "max_batch", "workers": "workers", "queue": "queue"}
-OWNED: dict[str, str] = {**KNOBS, "max_batch": "device_batch", "workers": "owners"}     # where one process has the GPU
 HINT = "write for example 'batch wait 5 to 1 ms', '3 to 12 workers', '1 to 40 machines' or 'twice the demand'"
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
@@ -34,6 +32,22 @@ _FORMS = (
 _DEMAND = re.compile(rf"^(?P<times>{'|'.join(TIMES)}|{_NUMBER}\s*(?:times|x|×))\s+the\s+(?:demand|load|traffic)"
                      r"(?:\s+at\s+(?P<when>[\w: ]+))?$")
 _PERCENT = re.compile(rf"^(?:demand|load|traffic)\s*(?P<sign>[+−-])\s*{_NUMBER}\s*%(?:\s+at\s+(?P<when>[\w: ]+))?$")
+
+
+@dataclass(frozen=True)
+class Balancing:
+    """How a fleet's balancer picks a replica, as the twin's structure and in words."""
+
+    balancer: Balancer
+    choices: int
+    words: str
+
+
+BALANCINGS = {"round_robin": Balancing("round_robin", 2, "to the next in turn"),
+              "random": Balancing("random", 2, "to any, by chance"),
+              "least_of_2": Balancing("least", 2, "to the less busy of two"),
+              "least": Balancing("least", 0, "to the least busy of all")}
+MOST_LOOKED_AT = 1_000
 
 
 @dataclass(frozen=True)
@@ -85,12 +99,21 @@ def _checked(change: Change, text: str) -> Change:
     return change
 
 
-def changed(twin: Twin, rate: float, change: Change, machine_workers: int) -> tuple[Twin, float, str]:
+def parse_balancing(name: str) -> Balancing:
+    """The balancing of that name. Raises UsageError."""
+    if name not in BALANCINGS:
+        raise UsageError(f"--balancer {name}: not known", f"one of {', '.join(BALANCINGS)}")
+    return BALANCINGS[name]
+
+
+def changed(twin: Twin, rate: float, change: Change, machine_workers: int,
+            balancing: Balancing | None = None) -> tuple[Twin, float, str]:
     """The twin and the load after the change, and what is assumed ("" for nothing).
 
-    More workers than the measured machine ran are machines like it, each with as many workers, behind a balancer that
-    picks the less busy of two.
+    More workers than the measured machine ran are machines like it, each with as many workers, behind a balancer;
+    one that picks the less busy of two unless another is given. Raises UsageError for one too slow to play.
     """
+    balancing = balancing or BALANCINGS["least_of_2"]
     if change.subject in ("demand", "rate"):
         return twin, rate * change.to if change.subject == "demand" else change.to, ""
     structure, to = twin.structure, int(change.to)
@@ -102,15 +125,20 @@ def changed(twin: Twin, rate: float, change: Change, machine_workers: int) -> tu
     if change.subject == "workers" and to <= machine_workers:
         return _with(twin, _with_workers(structure, to)), rate, ""
     machines = to if change.subject == "machines" else math.ceil(change.to / machine_workers)
+    if structure.replicas * machines > MOST_LOOKED_AT and balancing.choices == 0 and balancing.balancer == "least":
+        raise UsageError(f"--balancer least looks at every replica for each request, and {machines} machines have "
+                         f"more than {MOST_LOOKED_AT:,}", "use --balancer least_of_2, as balancers of such fleets do")
     said = (f"{machines} machines like the measured one, {machine_workers} workers each, behind a balancer that sends "
-            "each request to the less busy of two")
-    return _with(twin, fleet(structure, machines)), rate, said
+            f"each request {balancing.words}")
+    return _with(twin, fleet(structure, machines, balancing)), rate, said
 
 
-def fleet(structure: Structure, machines: int, choices: int = 2) -> Structure:
-    """That many machines like the one, behind a balancer that knows which of `choices` drawn is least busy."""
-    return replace(structure, replicas=structure.replicas * machines, balancer="least" if machines > 1 else
-                   structure.balancer, choices=choices)
+def fleet(structure: Structure, machines: int, balancing: Balancing) -> Structure:
+    """That many machines like the one, behind such a balancer."""
+    if machines == 1:
+        return structure
+    return replace(structure, replicas=structure.replicas * machines, balancer=balancing.balancer,
+                   choices=balancing.choices)
 
 
 def _with(twin: Twin, structure: Structure) -> Twin:

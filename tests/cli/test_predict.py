@@ -1,15 +1,20 @@
 """What `tailrace predict` understands and says, from the published records."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from harness.cli.predict import Asked, at_moment, predict
+from harness.catalog.scenario import Scenario, Stage
+from harness.cli.predict import Asked, check_verifiable, predict, scheduled, verified_knobs
+from harness.cli.predict_known import at_moment, under
 from harness.decide.demand import Curve
 from harness.decide.twin import Clients
+from harness.decide.twin_whatif import parse_change
 from harness.errors import Exit, TailraceError, UsageError
+from harness.record.read import find_runs
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
 
@@ -35,13 +40,64 @@ def test_it_tells_what_would_be_and_where_it_abstains(capsys: pytest.CaptureFixt
     assert "without end" in overloaded["abstains"]
     assert fleet["p99_ms"] < now["p99_ms"]
     assert "40 machines" in said["predictions"][2]["assumed"]
-    assert len(said["fitted"]["runs"]) == 5
+    assert said["fitted"]["runs"]
+    assert said["predictions"][2]["prediction"]["unlike"] == "a fleet"
+    assert not said["fitted"]["here"]
     assert code == (Exit.INCONCLUSIVE if fleet["abstains"] else Exit.OK)
 
 
 def test_without_runs_there_is_nothing_to_fit(tmp_path: Path) -> None:
     with pytest.raises(TailraceError, match="to fit a twin to"):
         predict(asked(), tmp_path, as_json=True)
+
+
+def test_a_phrase_that_starts_from_another_value_is_refused() -> None:
+    with pytest.raises(UsageError, match="max_batch is 32 in the runs of zmq-batching, not 8"):
+        predict(asked(what_if=["max batch 8 to 16"]), PUBLISHED, as_json=True)
+    with pytest.raises(UsageError, match="learns how long"):
+        predict(asked(what_if=["batch wait 2 to 1 ms"]), PUBLISHED, as_json=True)
+
+
+@pytest.mark.parametrize("changes", [{"what_if": ["twice the demand at lunch"]},
+                                     {"what_if": ["twice the demand at lunch"], "demand": "shop", "rate": 5.0}])
+def test_a_moment_without_its_demand_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="a moment of a demand"):
+        predict(asked(**changes), PUBLISHED, as_json=True)
+
+
+def test_what_a_verification_would_not_measure_is_refused() -> None:
+    like = next(run for run in find_runs(PUBLISHED).runs if run.meta.setup == "zmq-batching").meta
+    for changes, said in (({"clients": Clients(retries=1)}, "--retries"),
+                          ({"clients": Clients(hedge_s=0.1)}, "--hedge-s"),
+                          ({"clients": Clients(deadline_s=1.0)}, "--deadline-s"),
+                          ({"scenario": "spike"}, "--scenario")):
+        with pytest.raises(UsageError, match=said):
+            check_verifiable(asked(**changes), [], like, like.machine_id)
+    with pytest.raises(UsageError, match="this machine is here"):
+        check_verifiable(asked(), [], like, "here")
+    check_verifiable(asked(), [], like, like.machine_id)
+
+
+def test_a_verification_changes_the_knobs_asked_for_alone() -> None:
+    like = next(run for run in find_runs(PUBLISHED).runs if run.meta.setup == "zmq-batching").meta
+    like = replace(like, knobs={**like.knobs, "max_batch": 4, "queue": 99})
+    assert verified_knobs(like, [parse_change("workers 3 to 2")]) == {**like.knobs, "workers": 2}
+
+
+def test_recorded_clients_keep_their_deadline() -> None:
+    recorded = Clients(timeout_s=5.0, deadline_s=0.5)
+    assert under(Clients(retries=2), recorded) == Clients(timeout_s=5.0, deadline_s=0.5, retries=2)
+    assert under(Clients(deadline_s=0.1), recorded).deadline_s == 0.1
+
+
+def test_a_scenarios_bursts_are_played_at_the_rate_asked_for() -> None:
+    stage = Stage(arrivals="burst", rate=50.0, burst=25, duration_s=20.0)
+    scenario = Scenario(name="b", title="b", question="b", seed=1, warmup_s=2.0, stage=(stage,))
+    due_s, settling = scheduled(scenario)(100.0, 0, 0)
+    told = due_s[round(settling * len(due_s)):]
+    assert len(told) == pytest.approx(2000, rel=0.15)
+    assert told[0] >= 0
+    assert np.mean(np.diff(told) == 0) > 0.8
 
 
 def test_one_machine_cannot_verify_a_fleet() -> None:
