@@ -16,7 +16,7 @@ from pathlib import Path
 from harness.errors import TailraceError, UsageError
 from harness.parcel.manifest import NAME, Item, Manifest, divide, sum_of, write_manifest
 from harness.run.pins import Pin, needed, plain
-from harness.run.preinstalled import quarrelling, standing_in
+from harness.run.preinstalled import known_as, quarrelling, standing_in
 
 _VERSION = re.compile(r"3\.(\d+)")
 _GLIBC = re.compile(r"2\.(\d+)")
@@ -72,7 +72,7 @@ def read_present(path: Path) -> dict[str, str]:
     found = {plain(match[1]): match[2] for line in lines if (match := _PRESENT.fullmatch(line.strip()))}
     if not found:
         raise UsageError(f"{path}: names no package", "make it there: python3 -m pip list --format=freeze")
-    return found
+    return known_as(found)
 
 
 def pack(out: Path, target: Target, groups: Sequence[Mapping[str, Pin]], models: Sequence[Path], part_bytes: int,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
+from typing import TypeVar
 
 from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
@@ -16,12 +17,15 @@ from packaging.version import InvalidVersion, Version
 from harness.errors import TailraceError
 from harness.run.pins import Pin, plain
 
+_Anything = TypeVar("_Anything")
 _PTH = "tailrace_machine.pth"
 _ASK = ("import json, sys; print(json.dumps({'version': list(sys.version_info[:2]), 'folders': "
         "[p for p in sys.path if p.rstrip('/').endswith(('site-packages', 'dist-packages'))]}))")
 _ASK_S = 60.0
 # What works out a model's answers, and what it does that with.
 _COMPUTES = re.compile(r"^(?:torch|triton|tensorrt|onnxruntime|nvidia|cuda|cupy|jax|numpy)(?:-|$)")
+# What another distribution is, under a name of its own: the same modules, built for more.
+_IS_ALSO = {"onnxruntime-gpu": "onnxruntime"}
 # Finds the interpreter beside itself, wherever the environment is moved to; uv writes the same.
 _SCRIPT = """#!/bin/sh
 '''exec' "$(dirname -- "$(realpath -- "$0")")"/'python' "$0" "$@"
@@ -67,7 +71,7 @@ def preinstalled(python: str) -> Preinstalled:
                             "make tailrace's environment with that Python")
     folders = tuple(map(Path, told["folders"]))
     folders = tuple(each for each in folders if not each.is_relative_to(sys.prefix)) or folders
-    return Preinstalled(python, folders, _found(folders))
+    return Preinstalled(python, folders, named(distributions(path=list(map(str, folders)))))
 
 
 def acceptable(locked: str, present: str) -> bool:
@@ -125,15 +129,21 @@ def see(environment: Path, machine: Preinstalled, kept: Collection[str]) -> None
 
 def quarrels_within(environment: Path, machine: Preinstalled, kept: Collection[str]) -> set[str]:
     """As `quarrelling`, of what lies in the environment together with what is kept of the machine's."""
-    found = {**{name: machine.found[name] for name in kept}, **_found(environment.glob("lib/python*/site-packages"))}
+    own = list(map(str, environment.glob("lib/python*/site-packages")))
+    found = {**{name: machine.found[name] for name in kept}, **named(distributions(path=own))}
     return quarrelling({name: each.version for name, each in found.items()},
                        {name: each.requires or () for name, each in found.items()}, kept)
 
 
-def _found(folders: Iterable[Path]) -> dict[str, Distribution]:
-    """The first of each name counts, as on import."""
+def named(installed: Iterable[Distribution]) -> dict[str, Distribution]:
+    """By name; the first of each counts, as on import."""
     found: dict[str, Distribution] = {}
-    for each in distributions(path=list(map(str, folders))):
+    for each in installed:
         if each.metadata["Name"]:
             found.setdefault(plain(each.metadata["Name"]), each)
-    return found
+    return known_as(found)
+
+
+def known_as(found: dict[str, _Anything]) -> dict[str, _Anything]:
+    """The same with each distribution also under the name of what it is a build of, where that is not there itself."""
+    return {**{other: found[name] for name, other in _IS_ALSO.items() if name in found}, **found}

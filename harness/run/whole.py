@@ -1,21 +1,19 @@
 """Has this Python all that a lock names, its own or the machine's? `python -m harness.run.whole LOCK` tells."""
 
 import sys
-from importlib.metadata import Distribution, distributions
+from importlib.metadata import distributions
 from pathlib import Path
 
 from harness.errors import Exit, TailraceError
-from harness.run.pins import needed, plain
-from harness.run.preinstalled import acceptable, quarrelling
+from harness.run.pins import needed
+from harness.run.preinstalled import acceptable, named, quarrelling
 
 
 def unlike(lock: Path) -> list[str]:
     """What is used in another, acceptable version than is locked: `name has (locked: asked)`. Raises TailraceError for
     what is missing, not acceptable, or quarrels with the rest."""
     asked = needed([lock])
-    found: dict[str, Distribution] = {}
-    for each in distributions():
-        found.setdefault(plain(each.metadata["Name"] or ""), each)
+    found = named(distributions())
     if missing := [f"{pin.name}=={pin.version}" for pin in asked.values() if pin.name not in found]:
         raise TailraceError(f"{lock.name}: neither a wheel nor this machine has {', '.join(missing)}",
                             "pack again with what this machine has as --present")

@@ -37,6 +37,7 @@ WASTE = 1.5             # padding to the longest may make a batch larger by this
 WARM_S = 10.0           # at most, before serving: a device may build a graph for each shape
 SWITCH_S = 5e-4         # a thread that computes gets Python's lock this soon
 RATE = 0.1
+DOUBTFUL = 8            # batches that failed in a row: then a golden item tells whether the device still computes
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ class Computer:
         self._lock = threading.Lock()
         self._running: dict[int, float] = {}
         self._busy_until_s = 0.0
+        self._failed = 0
+        self._golden: Arrays = {}
         self.work: SimpleQueue[Batch] = SimpleQueue()
         self.done: SimpleQueue[Batch] = SimpleQueue()
         self.bell = os.eventfd(0, os.EFD_NONBLOCK)
@@ -107,6 +110,7 @@ class Computer:
         host = model.load_host(self._settings.model_dir)
         until_s = time.monotonic() + WARM_S
         items = [model.decode(body) for body in sorted(bodies, key=len)]
+        self._golden = model.prepare(host, items[:1])
         for n in (1 << power for power in range(self._settings.device_batch.bit_length())):
             for chosen in (items[:1], items[-1:]):
                 prepared = model.prepare(host, chosen * n)
@@ -128,9 +132,23 @@ class Computer:
                 batch.outputs = model.compute(self._model, batch.arrays)
             except Exception as error:      # the workers hear of it, and try their items one by one
                 batch.error = f"{type(error).__name__}: {error}"
+                self._doubt()
             self._end(batch, expected_s)
             self.done.put(batch)
             os.eventfd_write(self.bell, 1)
+
+    def _doubt(self) -> None:
+        """After a row of failures try a golden item, and end this process where that fails, too: what a device lost,
+        only a new process gets back, and the supervisor starts one."""
+        self._failed += 1
+        if self._failed % DOUBTFUL:
+            return
+        try:
+            model.compute(self._model, self._golden)
+        except Exception as error:
+            print(f"the device computes no more, not even a golden item: {type(error).__name__}: {error}",
+                  file=sys.stderr, flush=True)
+            os._exit(1)
 
     def _begin(self, batch: Batch) -> float:
         """Note that it runs; the seconds it should take."""
@@ -154,6 +172,7 @@ class Computer:
             batch.copy_ms = told.get("copy", 0.0)
             batch.kernel_ms = told.get("kernel", busy_s * 1e3)
             if not batch.error:
+                self._failed = 0
                 self._expected_s[batch.rows.bit_length()] = expected_s + RATE * (batch.seconds - expected_s)
                 self._board.count_batch(batch.rows, busy_s)
             self._show(expected_s)

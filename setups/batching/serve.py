@@ -27,7 +27,7 @@ TICK_S = 0.1
 BACK_OFF_S = (0.05, 0.2, 1.0, 5.0)
 STEADY_S = 30.0
 HUNG_TIMES = 20.0
-START_S = 120.0
+START_S = 170.0     # less than ready_timeout_s, so that the reason is told
 DRAIN_S = 9.0
 
 

@@ -10,7 +10,7 @@ worker_class = "gthread"
 workers = replicas()
 threads = int(os.environ["KNOB_REQUEST_THREADS"])
 keepalive = 75
-timeout = 30
+timeout = 30 if os.environ["DEVICE"] == "cpu" else 180     # loading counts, and a device captures graphs first
 graceful_timeout = 8
 # The heartbeat file must not lie on a disk that can block (gunicorn's FAQ).
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else os.environ.get("TMPDIR")  # noqa: S108

@@ -14,6 +14,7 @@ from forward import forward
 
 APP = "tailrace"
 STOP_S = 8
+SHARES = 10_000     # Ray counts shares of a GPU in ten-thousandths, and rounds
 OBJECT_STORE_BYTES = 80 << 20
 LONGEST_TMP = 24  # Ray and HAProxy put sockets some 75 characters below it; the path of one must stay below 98
 HANDED_ON = ("WORKLOAD", "MODEL_DIR", "THREADS", "DEVICE", "KNOB_PRECISION", "PYTHONPATH", "OMP_NUM_THREADS",
@@ -54,7 +55,7 @@ def serve_until_told(folder: str) -> None:
     replicas = Served.options(
         num_replicas=workers, max_ongoing_requests=int(os.environ["KNOB_ONGOING"]),
         max_queued_requests=int(os.environ["KNOB_QUEUE"]),
-        ray_actor_options={"num_cpus": 1, "num_gpus": 1 / workers if on_gpu else 0},
+        ray_actor_options={"num_cpus": 1, "num_gpus": int(SHARES / workers) / SHARES if on_gpu else 0},
         graceful_shutdown_wait_loop_s=0.2, graceful_shutdown_timeout_s=STOP_S)
     serve.run(replicas.bind(int(os.environ["KNOB_MAX_BATCH"]), float(os.environ["KNOB_MAX_WAIT_MS"]) / 1e3), name=APP)
     told.wait()

@@ -18,13 +18,14 @@ STOP_S = 5  # an idle connection kept open makes Triton wait as long
 REGIONS = "tailrace-triton-"
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where Triton and its instances exchange tensors
 
+# KIND_CPU on a GPU, too: the model in the Python backend goes there by itself, and Triton needs no CUDA of its own.
 CONFIG = """
 backend: "python"
 default_model_filename: "entry.py"
 max_batch_size: {max_batch}
 input [{{ name: "body", data_type: TYPE_STRING, dims: [ 1 ] }}]
 output [{{ name: "answer", data_type: TYPE_STRING, dims: [ 1 ] }}]
-instance_group [{{ count: {instances}, {kind} }}]
+instance_group [{{ count: {instances}, kind: KIND_CPU }}]
 dynamic_batching {{ max_queue_delay_microseconds: {delay_us} }}
 """
 
@@ -76,7 +77,6 @@ def repository(folder: Path) -> Path:
     (version / "entry.py").write_text(f"import sys\nsys.path[:0] = {os.environ['PYTHONPATH'].split(':')}\n"
                                       "from served import TritonPythonModel as TritonPythonModel\n", "utf-8")
     (version.parent / "config.pbtxt").write_text(CONFIG.format(
-        kind="kind: KIND_GPU, gpus: [ 0 ]" if os.environ["DEVICE"] == "gpu" else "kind: KIND_CPU",
         max_batch=int(os.environ["KNOB_MAX_BATCH"]), instances=int(os.environ["KNOB_WORKERS"]),
         delay_us=round(float(os.environ["KNOB_MAX_DELAY_MS"]) * 1e3)), "utf-8")
     return folder / "models"

@@ -81,6 +81,16 @@ def test_the_machine_s_packages_stand_in(tmp_path: Path, apart: Path, make_wheel
     assert environment(locks) == made
 
 
+def test_a_build_for_gpus_stands_in_for_the_package_it_is(tmp_path: Path, apart: Path, make_wheel: Wheel,
+                                                          machine: Machine) -> None:
+    locks = [lock(tmp_path / "a.txt", make_wheel(tmp_path / "elsewhere", "onnxruntime", "1.32"),
+                  make_wheel(apart, "pear", "2.0"))]
+    choose([apart], True, machine(("onnxruntime-gpu", "1.30")), online=False)
+    made = environment(locks)
+    assert told(made, "import onnxruntime_gpu; print(onnxruntime_gpu.VERSION)") == "1.30"
+    assert unlike_version([made.folder]) == {"stands_in": ["onnxruntime 1.30 of the machine (locked: 1.32)"]}
+
+
 def test_what_quarrels_is_installed_as_locked(tmp_path: Path, apart: Path, make_wheel: Wheel,
                                               machine: Machine) -> None:
     locks = [lock(tmp_path / "a.txt", make_wheel(apart, "apple", "1.4"),

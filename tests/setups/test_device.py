@@ -126,6 +126,28 @@ def test_a_poisonous_item_fails_alone(deploy: Deploy) -> None:
     assert "asked to fail" in rest[2].result().json()["error"]
 
 
+def test_a_device_that_broke_gets_a_new_owner(deploy: Deploy) -> None:
+    server = deploy("zmq-batching", DEVICE)
+    before = owner(server)
+    assert server.predict({"x": 1, "break": True}).status == 500
+    assert eventually(lambda: server.predict({"x": 3}).status == 200, 20)
+    assert eventually(lambda: len(server.processes("batching.owner")) == 1)
+    assert owner(server) != before
+    assert "not even a golden item" in (server.folder / "server.log").read_text("utf-8")
+
+
+def test_two_owners_share_the_work_and_one_is_enough(deploy: Deploy) -> None:
+    server = deploy("zmq-batching", DEVICE, owners=2, workers=4)
+    answers = [server.later({"x": i, "ms": 20}) for i in range(100)]
+    time.sleep(0.1)
+    owners = server.processes("batching.owner")
+    owners[0].send_signal(signal.SIGKILL)
+    assert server.ready()
+    assert [answer.result().json() for answer in answers] == [{"y": i * i} for i in range(100)]
+    assert len(owners) == 2
+    assert eventually(lambda: len(server.processes("batching.owner")) == 2)
+
+
 def test_the_device_does_not_wait_while_workers_prepare_and_finish(deploy: Deploy) -> None:
     server = deploy("zmq-batching", DEVICE, workers=3, max_batch=1, device_batch=1)
     begun = server.metric("tailrace_device_seconds_total")
@@ -170,13 +192,14 @@ def test_triton_answers_on_a_device(start: Deploy) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_real_model_answers_right_through_an_owner() -> None:
-    setup, torch, workload = CATALOG.setup("zmq-batching"), CATALOG.setup("torchserve"), CATALOG.workload("embed")
+@pytest.mark.parametrize(("name", "precision"), [("embed", "half"), ("vision", "full")])
+def test_a_real_model_answers_right_through_an_owner(name: str, precision: str) -> None:
+    setup, torch, workload = CATALOG.setup("zmq-batching"), CATALOG.setup("torchserve"), CATALOG.workload(name)
     if lacking := lacking_packages(torch.needs.packages):
         pytest.skip(f"no package index or wheel folder has {lacking[0]}")
     prepared = prepare(workload, print)
     python = environment([workload.lock, setup.lock, torch.lock]).python
-    knobs = resolve_knobs(setup, {"workers": 2, "device_batch": 8, "deadline_ms": 60_000}, 2)
+    knobs = resolve_knobs(setup, {"workers": 2, "device_batch": 2, "deadline_ms": 60_000, "precision": precision}, 2)
     with scratch_folder() as scratch, Agent(workload, prepared, environment([workload.lock])) as agent:
         place, port = Place((python,), prepared.folder, scratch, scratch / "log", split().server, DEVICE), free_port()
         with Server(server_command(setup, workload, knobs, place, port)) as server:

@@ -37,7 +37,8 @@ def test_golden_answers_and_random_batches_are_those_of_the_cpu(name: str, run: 
 loaded, cpu = model.load(directory, 2, "torch-cpu"), model.load(directory, 2)
 small = Buckets((1, 2, 4), model._SPEC.buckets.lengths, warm_cells=0)
 spec = replace(model._SPEC, buckets=small)
-parted, bound = open_engine(file, 2, "torch-cpu", spec), BoundEngine(file, 2, spec, "CPUExecutionProvider", "cpu")
+warmed = replace(spec, buckets=replace(small, warm_cells=2 * small.lengths[0]))
+parted, bound = open_engine(file, 2, "torch-cpu", spec), BoundEngine(file, 2, warmed, "CPUExecutionProvider", "cpu")
 random = np.random.default_rng(3)
 batches = [model.prepare(host, drawn(int(count), seed)) for seed, count in enumerate(random.integers(1, 7, 3))]
 def widened(arrays):    # to its bucket, where padding counts

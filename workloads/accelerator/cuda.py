@@ -48,6 +48,7 @@ class CudaLane:
             self._captured[shape] = _capture(program, shape, staged, self._compute, self._pool)
         except RuntimeError as error:
             self._capturing = False
+            self._captured.clear()
             print(f"no CUDA graphs: {str(error).splitlines()[0]}", file=sys.stderr, flush=True)
             torch.cuda.synchronize()
 

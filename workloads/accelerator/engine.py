@@ -20,7 +20,7 @@ class Engine(Protocol):
 
 
 def open_engine(path: Path, threads: int, device: str, spec: Spec) -> Engine:
-    """The model in `path` on `cpu` (ONNX Runtime), `gpu` (ONNX Runtime's CUDA provider, else PyTorch on CUDA) or
+    """The model in `path` on `cpu` (ONNX Runtime), `gpu` (PyTorch on CUDA, else ONNX Runtime's CUDA provider) or
     `torch-cpu` (PyTorch on the CPU, for tests of what the GPU runs). Raises ValueError for a device or a precision that
     cannot be had."""
     wanted = precision()
@@ -34,24 +34,29 @@ def open_engine(path: Path, threads: int, device: str, spec: Spec) -> Engine:
         return CpuEngine(path, threads, spec)
     if device != "gpu":
         raise ValueError(f"device '{device}' is not known; use {' or '.join(DEVICES)}")
+    lacking = _torch_lacks()
+    # PyTorch first: captured graphs and overlapped copies are its alone.
+    if not lacking:
+        return _torch(path, threads, spec, "cuda", wanted)
     if wanted == "full" and CUDA_PROVIDER in providers():
         return BoundEngine(path, threads, spec, CUDA_PROVIDER, "cuda")
-    return _torch(path, threads, spec, "cuda", wanted)
+    provider = "" if wanted == "half" else ", and ONNX Runtime has no CUDA provider here"
+    raise ValueError(f"device 'gpu' cannot be had: {lacking}{provider}; use 'cpu', or an environment with either")
 
 
-def _torch(path: Path, threads: int, spec: Spec, kind: str, wanted: str) -> Engine:
+def _torch_lacks() -> str:
+    """What PyTorch lacks for a GPU; "" where nothing."""
     try:
         import torch  # noqa: PLC0415  in no lock of the built-in workloads: a CPU's user does without
     except ImportError:
-        raise ValueError(_nothing("PyTorch is not installed in this environment", wanted)) from None
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(_nothing(f"its PyTorch {torch.__version__} finds no CUDA device", wanted))
+        return "PyTorch is not installed in this environment"
+    return "" if torch.cuda.is_available() else f"PyTorch {torch.__version__} finds no CUDA device"
+
+
+def _torch(path: Path, threads: int, spec: Spec, kind: str, wanted: str) -> Engine:
+    import torch  # noqa: PLC0415  as above
+
     from accelerator.torch_engine import TorchEngine  # noqa: PLC0415  imports torch
 
     torch.set_num_threads(threads)
     return TorchEngine(path, spec, kind, wanted)
-
-
-def _nothing(why: str, wanted: str) -> str:
-    provider = "" if wanted == "half" else "ONNX Runtime has no CUDA provider here, and "
-    return f"device 'gpu' cannot be had: {provider}{why}; use 'cpu', or an environment with either"

@@ -53,7 +53,8 @@ class BoundEngine:
         self._spec, self._memory = spec, memory
         self._last = threading.local()
         for bucket in spec.buckets.warm(largest_batch()):
-            self._run({name: np.zeros(spec.padded(name, bucket), each.kind) for name, each in spec.inputs.items()})
+            # Ones: a text without a token is none.
+            self._run({name: np.ones(spec.padded(name, bucket), each.kind) for name, each in spec.inputs.items()})
 
     def compute(self, arrays: Arrays) -> Arrays:
         """The outputs of a prepared batch; one larger than any bucket is computed in parts."""

@@ -2,7 +2,8 @@
 
 `{"x": 3}` gives `{"y": 9}`; `"ms"` makes the batch take that long, `"fail"` makes predict raise, `"die"` names a file
 and kills the process unless it holds as many lines as `"deaths"`, `"hang"` sleeps for an hour, `"collect"` runs the
-garbage collector. On a device `"host_ms"` keeps a CPU that long in prepare, and again in finish.
+garbage collector. On a device `"host_ms"` keeps a CPU that long in prepare, and again in finish; `"break"` breaks it: it
+computes nothing any more.
 """
 
 import gc
@@ -22,6 +23,7 @@ ANSWER_TYPE = "application/json"
 Item = dict[str, Any]
 TELLING = "telling"     # a device that tells how long it copied and computed
 _TIMES: dict[str, float] = {}
+_BROKEN = threading.Event()
 _DEVICE = threading.Lock()      # it computes one batch at a time
 
 
@@ -73,6 +75,7 @@ def prepare(host: None, batch: list[Item]) -> dict[str, np.ndarray]:
             "host_ms": np.array([float(item.get("host_ms", 0)) for item in batch]),
             "hang": np.array([bool(item.get("hang")) for item in batch]),
             "fail": np.array([bool(item.get("fail")) for item in batch]),
+            "break": np.array([bool(item.get("break")) for item in batch]),
             "deaths": np.array([int(item.get("deaths", 99)) for item in batch]),
             "die": np.array([list(diary.ljust(longest, b"\0")) for diary in diaries], np.uint8)}
 
@@ -81,6 +84,10 @@ def compute(model: int, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What predict does, in the process of the device's owner."""
     diaries = [bytes(row).rstrip(b"\0").decode() for row in arrays["die"]]
     columns = zip(arrays["ms"], arrays["hang"], arrays["fail"], arrays["deaths"], diaries, strict=True)
+    if arrays["break"].any():
+        _BROKEN.set()
+    if _BROKEN.is_set():
+        raise RuntimeError("the device is broken")
     with _DEVICE:
         predict(model, [
             {"x": 0, "ms": ms, "hang": hang, "fail": fail} | ({"die": diary, "deaths": deaths} if diary else {})
