@@ -1,5 +1,6 @@
 """`tailrace bill` and `prices`: what a demand costs with each setup, and price lists from a public catalogue."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
@@ -41,8 +42,11 @@ def bill(question: Question, as_json: bool) -> int:
 
 
 def import_prices(path: Path, cloud: str, region: str, only: Sequence[str], out: Path | None) -> None:
-    """Writes or prints the price list of a catalogue's region."""
-    text = as_toml(read_skypilot(path, cloud, region, today(), only))
+    """Writes or prints the price list of a catalogue's region; says on stderr what was left out."""
+    listed, skipped = read_skypilot(path, cloud, region, today(), only)
+    text = as_toml(listed)
+    if skipped:
+        print(f"{len(skipped)} row{'s' * (len(skipped) > 1)} left out, the first: {skipped[0]}", file=sys.stderr)
     if out is None:
         print(text, end="")
         return
@@ -64,14 +68,25 @@ def _show(wanted: Asked, demand: Curve, bills: Sequence[Bill], evens: Sequence[B
              figure(each.peak_per_million_usd), f"{min(each.hourly_replicas):g}–{max(each.hourly_replicas):g}",
              percent(each.idle_share), figure(each.broken_minutes)) for each in bills]
     title = f"{wanted.workload}, {wanted.promise}: {demand.title} (mean {figure(demand.mean)}/s)"
-    page.print(grid(title, ("setup", "carries (/s)", "$/month", "$/million good", "$/million at peak", "replicas",
+    page.print(grid(title, ("setup", "carries (/s)", "$/month", "$/million good", "$/million at capacity", "replicas",
                             "idle", "broken min/month"), rows))
+    for each in bills:
+        page.print(f"  {each.offer.setup}: {by_the_hour(each.hourly_replicas)}", markup=False, highlight=False)
     for even in evens:
         page.print(f"  {even_words(even)}", markup=False, highlight=False)
     for name, why in found.without.items():
         page.print(f"  {name}: no bill: {why}", markup=False, highlight=False)
     for line in dict.fromkeys(line for each in bills for line in each.assumptions):
         page.print(f"  · {line}", markup=False, highlight=False, style="dim")
+
+
+def by_the_hour(replicas: Sequence[float]) -> str:
+    """`replicas by the hour of the day: 3 3 2.5 …`, each hour's mean over the days; once where all are the same."""
+    hours = [replicas[hour::24] for hour in range(min(24, len(replicas)))]
+    means = [f"{round(sum(each) / len(each), 1):g}" for each in hours]
+    if len(set(means)) == 1:
+        return f"replicas at every hour: {means[0]}"
+    return f"replicas by the hour of the day: {' '.join(means)}"
 
 
 def even_words(even: BreakEven) -> str:

@@ -104,9 +104,13 @@ def instance_named(prices: PriceList, name: str) -> Instance:
 
 def age_words(instance: Instance, today: date) -> str:
     """What a table says about a price's age: its date, and that it is old from 91 days on or unverified."""
+    return f"{instance.checked.isoformat()}{'' if instance.verified else '; not verified'}{old_words(instance, today)}"
+
+
+def old_words(instance: Instance, today: date) -> str:
+    """`; 91 days old: check it again`; "" up to 90 days."""
     days = (today - instance.checked).days
-    old = f"; {days} days old: check it again" if days > OLD_DAYS else ""
-    return f"{instance.checked.isoformat()}{'' if instance.verified else '; not verified'}{old}"
+    return f"; {days} days old: check it again" if days > OLD_DAYS else ""
 
 
 def parse_prices(given: Sequence[str], setups: Sequence[str] = ()) -> dict[str, float]:

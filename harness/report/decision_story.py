@@ -73,7 +73,7 @@ def headline(told: Decision) -> Shown:
 
 def candidates(told: Decision) -> Shown:
     """The bills as a table, and why others are no candidates."""
-    head = ("setup", "promise", "carries (/s)", "$/month", "$/million good", "$/million at peak", "p99", "idle",
+    head = ("setup", "promise", "carries (/s)", "$/month", "$/million good", "$/million at capacity", "p99", "idle",
             "broken min/month", "weighed")
     rows = [[clean(each.offer.setup), each.offer.verdict, figure(each.offer.rate.value), figure(each.monthly_usd.value),
              figure(each.per_million_good_usd.value), figure(each.peak_per_million_usd),

@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -47,7 +48,8 @@ def analysed(options: Options) -> Analysis:
         raise UsageError(f"{options.results}: nothing of the baseline '{options.baseline}' is recorded here",
                          nearest(options.baseline, known))
     given = parse_prices(options.prices, known)
-    return with_costs(analysis, newest_prices(find_catalog().root), given, options.usd_per_kwh)
+    return with_costs(analysis, newest_prices(find_catalog().root), given, options.usd_per_kwh,
+                      datetime.now(UTC).date())
 
 
 def _known(analysis: Analysis, planned: tuple[str, ...]) -> list[str]:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.analyse.model import Interval
+from harness.cli.bill import by_the_hour
 from harness.decide.bill import HOURS_PER_MONTH, Offer, bill, late_share
 from harness.decide.bill_even import break_evens
 from harness.decide.bill_measured import same_promise
@@ -18,8 +19,8 @@ from harness.decide.cost import per_million_usd
 from harness.decide.demand import Curve, Demand, curve
 from harness.decide.fleet import Fleet, Replicas, needed, parse_fleet, plan
 from harness.decide.fleet_replay import Service, capacity, replay
-from harness.decide.prices import age_words, instance_named, newest_prices, read_prices
-from harness.decide.prices_skypilot import as_toml, read_skypilot
+from harness.decide.prices import age_words, instance_for, instance_named, newest_prices, read_prices
+from harness.decide.prices_skypilot import ARM, SHARED, as_toml, read_skypilot
 from harness.errors import TailraceError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,7 +135,8 @@ def test_skypilots_catalogue_becomes_a_price_list(tmp_path: Path) -> None:
     path.write_text("InstanceType,vCPUs,MemoryGiB,AcceleratorName,AcceleratorCount,GpuInfo,Region,AvailabilityZone,"
                     "Price,SpotPrice\nm.a,4.0,16.0,,,,r1,r1-a,0.30,0.1\nm.a,4.0,16.0,,,,r1,r1-b,0.25,0.1\n"
                     "m.g,8.0,32.0,L4,1.0,{},r1,r1-a,0.9,\nm.b,4.0,16.0,,,,r2,r2-a,0.2,0.1\n,,,T4,1.0,,r1,r1-a,0.3,0.1\n")
-    read = read_skypilot(path, "aws", "r1", date(2026, 1, 2))
+    read, skipped = read_skypilot(path, "aws", "r1", date(2026, 1, 2))
+    assert skipped == ()
     assert [(each.name, each.hourly_usd, each.gpu) for each in read.instance] == [
         ("m.a", 0.25, None), ("m.g", 0.9, "1 x L4")]
     (tmp_path / "back.toml").write_text(as_toml(read))
@@ -145,6 +147,39 @@ def test_skypilots_catalogue_becomes_a_price_list(tmp_path: Path) -> None:
     path.write_text("a,b\n1,2\n")
     with pytest.raises(TailraceError, match="column 'InstanceType' is missing"):
         read_skypilot(path, "aws", "r1", date(2026, 1, 2))
+
+
+def test_an_imported_list_knows_arm_and_shared_cores_and_leaves_out_what_is_no_instance(tmp_path: Path) -> None:
+    path = tmp_path / "vms.csv"
+    arm, shared = ("t4g.xlarge", "a1.xlarge", "m7gd.large", "im4gn.large"), ("t3.large", "t4g.xlarge")
+    rows = [f"{name},4.0,16.0,,,r1,0.0{number}," for number, name in
+            enumerate((*arm, "t3.large", "c7i.xlarge", "g4dn.xlarge", "u-6tb1.metal"), start=1)]
+    path.write_text("InstanceType,vCPUs,MemoryGiB,AcceleratorName,AcceleratorCount,Region,Price,Arch\n" + "\n".join(
+        [*rows, "told.large,4,16,,,r1,0.01,arm64", "x.micro,0.25,1.0,,,r1,0.01,"]) + "\n")
+    read, skipped = read_skypilot(path, "aws", "r1", date(2026, 1, 2))
+    assert {each.name for each in read.instance if each.architecture == "arm64"} == {*arm, "told.large"}
+    assert {each.name for each in read.instance if each.shared_cores} == set(shared)
+    assert instance_for(read, 4).name == "c7i.xlarge"
+    assert len(skipped) == 1
+    assert "line 11" in skipped[0]
+    (tmp_path / "back.toml").write_text(as_toml(read))
+    assert read_prices(tmp_path / "back.toml").instance == read.instance
+
+
+@pytest.mark.parametrize(("name", "arm", "shared"), [
+    ("t2a-standard-4", True, False), ("e2-medium", False, True), ("e2-standard-4", False, False),
+    ("Standard_D4ps_v5", True, False), ("Standard_D4s_v5", False, False), ("Standard_B2ms", False, True),
+    ("Standard_E16-4pds_v6", True, False), ("Standard_NP10s", False, False), ("p6e-gb200.36xlarge", True, False),
+    ("m7i-flex.large", False, False), ("p4d.24xlarge", False, False), ("gr6.4xlarge", False, False),
+])
+def test_names_tell_arm_and_shared_cores(name: str, arm: bool, shared: bool) -> None:
+    assert (bool(ARM.match(name)), bool(SHARED.match(name))) == (arm, shared)
+
+
+def test_replicas_are_told_hour_by_hour() -> None:
+    assert by_the_hour([2.0] * 48) == "replicas at every hour: 2"
+    week = [2.0, 3.0] * 12 + [4.0, 3.5] * 12
+    assert by_the_hour(week) == f"replicas by the hour of the day: {' '.join(['3', '3.2'] * 12)}"
 
 
 @pytest.mark.parametrize(("text", "why"), [("policy", "not understood"), ("polcy=fixed", "did you mean 'policy'"),
