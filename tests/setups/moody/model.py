@@ -2,8 +2,8 @@
 
 `{"x": 3}` gives `{"y": 9}`; `"ms"` makes the batch take that long, `"fail"` makes predict raise, `"die"` names a file
 and kills the process unless it holds as many lines as `"deaths"`, `"hang"` sleeps for an hour, `"collect"` runs the
-garbage collector. On a device `"host_ms"` keeps a CPU that long in prepare, and again in finish; `"break"` breaks it: it
-computes nothing any more.
+garbage collector. On a device `"host_ms"` keeps a CPU that long in prepare, and again in finish; `"break"` breaks it:
+it computes nothing any more.
 """
 
 import gc
