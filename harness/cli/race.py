@@ -15,7 +15,7 @@ from harness.cli.ask import asked_plan, named_plan, promised, setups_of, with_lo
 from harness.cli.findings import gate_code, plan_words
 from harness.cli.live import LiveView, name
 from harness.cli.show import dump, screen
-from harness.cli.tune import with_profiles
+from harness.cli.tuned import with_profiles
 from harness.cli.until import sitting, until
 from harness.decide.prices import parse_prices
 from harness.errors import Exit, TailraceError, UsageError

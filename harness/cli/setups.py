@@ -32,6 +32,7 @@ def tune(
     workload: Annotated[str, typer.Option(help="What it serves.")],
     slo: Annotated[Names, typer.Option(help="A clause of the promise, for example 'p(99)<100ms'; repeatable.")] = None,
     scenario: Annotated[str | None, typer.Option(help="Rate and promise (default WORKLOAD-steady).")] = None,
+    knob: Annotated[Names, typer.Option(help="SETUP.KNOB=VALUE that is not searched; repeatable.")] = None,
     settings: Annotated[int, typer.Option(min=1, max=40, help="How many besides the default are tried.")] = 8,
     seconds: Annotated[float, typer.Option(min=1, max=60, help="Seconds of load of each run.")] = 5.0,
     fresh: Annotated[int, typer.Option(min=2, max=20, help="Pairs of runs that confirm the best.")] = 5,
@@ -42,8 +43,12 @@ def tune(
 ) -> None:
     """Search a setup's knobs for the best goodput at a promise; `run --tuned` races what was found."""
     from harness.cli import tune as tuning
+    from harness.cli.ask import parse_knobs
 
-    asked = tuning.Asked(setup, workload, scenario, slo or [], settings, seconds, fresh, seed, device)
+    pinned = parse_knobs(knob)
+    tuning.refuse_strangers(setup, pinned)
+    asked = tuning.Asked(setup, workload, scenario, slo or [], settings, seconds, fresh, seed, device,
+                         pinned.get(setup, {}))
     raise typer.Exit(tuning.tune(asked, results, json))
 
 

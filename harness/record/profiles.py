@@ -1,5 +1,7 @@
-"""Tuned knobs: results/<machine>/profiles/<setup>-<workload>.toml, one file a pair; the newest search replaces it."""
+"""Tuned knobs: results/<machine>/profiles/<setup>-<workload>-<hash>.toml, one file for each setup, workload, device,
+promise and setup behind; the newest search of the same replaces it."""
 
+import hashlib
 import json
 import math
 import os
@@ -19,7 +21,7 @@ from harness.record.layout import PROFILES
 class Profile:
     """What a search found for this machine. `ratio`, `low` and `high` say how many times the default's goodput the
     knobs had in `fresh` pairs of fresh runs: 1 where they are the default's, `why` saying what came of the best other;
-    `hashes` (setup, workload, lock) are what they were found with."""
+    `hashes` (setup, workload, lock) are what they were found with, `behind` the setup that it stood in front of."""
 
     setup: str
     workload: str
@@ -37,6 +39,7 @@ class Profile:
     runs: int
     why: str
     device: str = "cpu"
+    behind: str = ""
 
     def fits(self, hashes: dict[str, str]) -> bool:
         """Whether it was found with that very setup, workload and lock."""
@@ -45,7 +48,7 @@ class Profile:
 
 def write_profile(machine: Path, profile: Profile) -> Path:
     """The file below `machine` (results/<machine id>), by rename. Raises TailraceError when it cannot be written."""
-    path = _path(machine, profile.setup, profile.workload, profile.device)
+    path = machine / PROFILES / f"{profile.setup}-{profile.workload}-{_digest(profile)}.toml"
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     plain = {name: value for name, value in vars(profile).items() if not isinstance(value, dict)}
     text = _table(plain) + "".join(f"\n[{name}]\n{_table(getattr(profile, name))}" for name in ("knobs", "hashes"))
@@ -59,12 +62,16 @@ def write_profile(machine: Path, profile: Profile) -> Path:
     return path
 
 
-def read_profile(machine: Path, setup: str, workload: str, device: str = "cpu") -> Profile | None:
-    """The profile of a setup and a workload on a device; None where there is none. Raises TailraceError for a damaged
-    one."""
-    path = _path(machine, setup, workload, device)
-    if not path.is_file():
-        return None
+def read_profiles(machine: Path, setup: str, workload: str, device: str = "cpu") -> list[Profile]:
+    """The profiles of a setup and a workload on a device, of every promise, the newest first. Raises TailraceError for
+    a damaged one."""
+    paths = sorted((machine / PROFILES).glob(f"{setup}-{workload}*.toml"))
+    found = [each for each in map(_read, paths)
+             if (each.setup, each.workload, each.device) == (setup, workload, device)]
+    return sorted(found, key=lambda each: each.found_utc, reverse=True)
+
+
+def _read(path: Path) -> Profile:
     try:
         return TypeAdapter(Profile).validate_python(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, ValidationError) as error:
@@ -72,8 +79,9 @@ def read_profile(machine: Path, setup: str, workload: str, device: str = "cpu") 
                             "remove the file and run `tailrace tune` again") from None
 
 
-def _path(machine: Path, setup: str, workload: str, device: str) -> Path:
-    return machine / PROFILES / f"{setup}-{workload}{'' if device == 'cpu' else '.' + device}.toml"
+def _digest(profile: Profile) -> str:
+    told = json.dumps([profile.promise, profile.behind, profile.device])
+    return hashlib.sha256(told.encode()).hexdigest()[:8]
 
 
 def _table(values: dict[str, Any]) -> str:

@@ -17,10 +17,11 @@ ENOUGH, TOO_MUCH = 0.9, 0.35
 
 @dataclass(frozen=True)
 class Scored:
-    """Good answers a second, and their share of the requests offered."""
+    """Good answers a second, their share of the requests offered, and why they do not count, if so."""
 
     goodput: float
     share: float
+    invalid: str = ""
 
 
 def ramp(scenario: Scenario, seconds: float, times: float) -> Scenario:

@@ -15,6 +15,16 @@ def test_a_setup_without_a_tune_table_cannot_be_tuned(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("flags", "said"), [
+    (["--knob", "fastapi.workers=1"], "--knob fastapi.…: only granian is tuned"),
+    (["--knob", "granian.workers=1"], "setup granian: nothing is left to search; pin fewer knobs"),
+    (["--knob", "granian.workrs=1"], "setup granian has no knob 'workrs'; did you mean 'workers'?")])
+def test_what_cannot_be_pinned_is_one_sentence(tmp_path: Path, flags: list[str], said: str) -> None:
+    done = tailrace("tune", "granian", "--workload", "fraud", *flags, "--results", str(tmp_path))
+    assert done.returncode in (2, 104), done.stderr
+    assert said in " ".join(done.stderr.split())
+
+
 def test_the_ladder_can_be_shown_with_profiles_where_there_are_none(tmp_path: Path) -> None:
     done = tailrace("run", "ladder", "--workload", "fraud", "-n", "1", "--tuned", "--dry-run",
                     "--results", str(tmp_path))

@@ -10,13 +10,8 @@ from hypothesis import strategies as st
 
 from harness.analyse.model import Interval
 from harness.catalog.discover import find_catalog
-from harness.catalog.plan import Plan, Race
 from harness.catalog.setup import Knob, read_setup
-from harness.cli.tune import with_profiles
 from harness.errors import TailraceError
-from harness.record.profiles import Profile, read_profile, write_profile
-from harness.run.bench import this_bench
-from harness.run.provenance import nouns
 from harness.tune.ramp import FROM, TO, Scored, ramp, through_capacity
 from harness.tune.search import candidates, most_runs, search, survivors
 
@@ -101,6 +96,41 @@ def test_candidates_are_distinct_and_start_with_the_default(count: int, seed: in
     assert drawn == candidates(CHOICES, DEFAULT, count, seed)
 
 
+def test_knobs_are_changed_one_and_two_at_a_time_each_in_its_turn() -> None:
+    choices = {"workers": [4, 1, 2], "batch": [8, 1, 16, 32], "wait": [0, 5], "queue": [64, 16]}
+    default: dict[str, Knob] = {name: values[0] for name, values in choices.items()}
+    for seed in range(20):
+        changes = [{name for name in each if each[name] != default[name]}
+                   for each in candidates(choices, default, 8, seed)[1:]]
+        assert [len(each) for each in changes] == [1, 1, 1, 1, 2, 2, 2, 2]
+        assert set().union(*changes[:4]) == set(choices)
+        assert {sum(name in each for each in changes[4:]) for name in choices} <= {1, 2, 3}
+    many = candidates(choices, default, 40, 3)
+    assert len({tuple(sorted(each.items())) for each in many}) == 41
+
+
+def test_pairs_that_were_not_measured_validly_are_dropped() -> None:
+    bench = Bench({8: 100, 4: 130, 2: 90})
+
+    def some(knobs: dict[str, Knob], repetition: int) -> float:
+        score = bench(knobs, repetition)
+        return math.nan if (repetition % 4 == 2 and knobs["batch"] == 4) or repetition == 8 else score
+
+    found = search(settings(8, 4, 2), some)
+    assert found.knobs == {"batch": 4}
+    assert 2 <= found.fresh < 5
+    none = search(settings(8, 4), lambda *_: math.nan)
+    assert (none.knobs, none.better) == ({"batch": 8}, False)
+    assert none.why == "0 of 5 fresh pairs were measured validly, too few to tell"
+
+
+def test_four_in_five_gains_of_the_named_size_are_told() -> None:
+    found = [search(settings(8, 4), Bench({8: 100, 4: 105}, seed=seed), rungs=((1, 1),)) for seed in range(100)]
+    least = sorted(each.detectable for each in found)[50]
+    assert least == pytest.approx(1.05, abs=0.01)
+    assert 68 <= sum(each.better for each in found) <= 92  # 80 of 100, give or take three standard deviations
+
+
 @pytest.mark.parametrize("capacity", [0.3, 1.0, 2.5, 7.0])
 def test_the_ramp_is_laid_through_what_can_be_carried(capacity: float) -> None:
     def measured(times: float) -> Scored:
@@ -117,45 +147,6 @@ def test_the_ramp_keeps_the_promise_and_rises() -> None:
     [stage] = made.stage
     assert (stage.rate, stage.rate_end, stage.duration_s) == (0.4 * 480, 2.0 * 480, 5.0)
     assert made.slo == scenario.slo
-
-
-def profile(**changes: object) -> Profile:
-    catalog = find_catalog(ROOT)
-    hashes = nouns(catalog.setup("flask"), catalog.workload("fraud"))
-    values = {"setup": "flask", "workload": "fraud", "scenario": "fraud-steady", "promise": 'p(99) < "25ms" ä',
-              "found_utc": "2026-11-23T12:00:00Z", "knobs": {"workers": 4, "threads": 2}, "hashes": hashes,
-              "default_goodput": math.nan, "goodput": 12.5, "ratio": 1.2, "low": 1.1, "high": math.inf, "fresh": 5,
-              "runs": 40, "why": "because", **changes}
-    return Profile(**values)  # type: ignore[arg-type]
-
-
-def test_a_profile_reads_back_as_it_was(tmp_path: Path) -> None:
-    write_profile(tmp_path, profile(knobs={"fast": True, "wait": 0.5, "mode": "auto", "n": 3}))
-    read = read_profile(tmp_path, "flask", "fraud")
-    assert read is not None
-    assert read.knobs == {"fast": True, "wait": 0.5, "mode": "auto", "n": 3}
-    assert read.knobs["fast"] is True
-    assert math.isnan(read.default_goodput)
-    assert (read.promise, read.high) == ('p(99) < "25ms" ä', math.inf)
-    assert read_profile(tmp_path, "flask", "ocr") is None
-    (tmp_path / "profiles" / "flask-fraud.toml").write_text("setup = 1")
-    with pytest.raises(TailraceError, match=r"flask-fraud\.toml: cannot be read"):
-        read_profile(tmp_path, "flask", "fraud")
-
-
-def test_tuned_races_use_profiles_that_fit_and_say_which_do_not(tmp_path: Path) -> None:
-    catalog = find_catalog(ROOT)
-    bench = this_bench(catalog, tmp_path)
-    plan = Plan(name="p", title="t", question="q", race=(
-        Race(workload="fraud", setups=("flask", "fastapi", "litserve"), scenario="fraud-steady",
-             knobs={"flask": {"threads": 1}}),))
-    write_profile(bench.folder, profile())
-    write_profile(bench.folder, profile(setup="litserve"))
-    said: list[str] = []
-    [race] = with_profiles(plan, catalog, bench, said.append).race
-    assert race.knobs == {"flask": {"workers": 4, "threads": 1}}
-    assert said == ["fastapi on fraud: no profile, so its defaults race",
-                    "litserve on fraud: tuned with other code, so its defaults race; tune it again"]
 
 
 def test_what_is_searched_is_a_knob_and_its_values_can_be_given() -> None:
