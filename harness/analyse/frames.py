@@ -42,7 +42,7 @@ class Rows:
     `early_ms` are the latencies of the warm-up's requests. `errors` counts each word of the error column, and
     `http_500` and the like for answers that are no success. `recorded`, `distinct` and `highest` are the number of
     rows, of different seqs, and the greatest seq, warm-up included (0, 0 and −1 of none); `went_out` is how many of the
-    rows were sent.
+    rows were sent and `flown_ns` how long those were in flight, all together.
     """
 
     stage: NDArray[np.int8]
@@ -66,6 +66,7 @@ class Rows:
     went_out: int
     distinct: int
     highest: int
+    flown_ns: int
 
     def __len__(self) -> int:
         return len(self.due_ns)
@@ -241,4 +242,12 @@ def counted(columns: Columns, until_s: float = math.inf) -> Rows:
         went_out=int(np.count_nonzero(columns["sent_ns"] != ABSENT)),
         distinct=int(np.count_nonzero(np.diff(seq))) + 1 if len(seq) else 0,
         highest=int(seq[-1]) if len(seq) else -1,
+        flown_ns=flown_ns(columns),
     )
+
+
+def flown_ns(columns: Columns) -> int:
+    """Time from sending to ending, summed over all rows that have both."""
+    sent, done = columns["sent_ns"], columns["done_ns"]
+    whole = (sent != ABSENT) & (done != ABSENT)
+    return int(np.sum(done[whole] - sent[whole]))

@@ -123,6 +123,16 @@ def _backwards(rows: Rows, random: np.random.Generator) -> Rows:
     return {**rows, "done_ns": done}
 
 
+def _halved(rows: Rows, _: np.random.Generator) -> Rows:
+    return {**rows, "done_ns": rows["sent_ns"] + (rows["done_ns"] - rows["sent_ns"]) // 2}
+
+
+def _every_other(rows: Rows, _: np.random.Generator) -> Rows:
+    """As if half had never been: the numbers of the others follow each other."""
+    kept = {name: values[::2] for name, values in rows.items()}
+    return {**kept, "seq": np.arange(len(kept["seq"]), dtype=rows["seq"].dtype)}
+
+
 def _edited(lab: Lab, clean: Sequence[StoredRun], number: int) -> Seeded:
     """Slow answers are made quick in the file of rows, run.json stays as it is."""
     run = clean[number % len(clean)]
@@ -179,6 +189,8 @@ RECORD_FAULTS: tuple[Fault, ...] = (
     _rows("rate not reached", "the generator falls behind by 2 %", ("rate", "lag"), _slower),
     _rows("another law of arrivals", "even gaps where Poisson's were asked for", ("arrivals",), _evenly),
     _rows("times damaged", "five answers come before their requests", ("littles_law",), _backwards),
+    _rows("all times damaged", "every answer comes in half its time", ("littles_law",), _halved),
+    _rows("rows dropped", "every other request has no row", ("littles_law",), _every_other),
     _told("answers read late", "answers lie 3 ms in the kernel", ("receive_lag",), receive_p99_ms=3.0),
     _told("generator too busy", "a generator uses 95 % of its core", ("generator_cpu",), cpu_s=1.9, wall_s=2.0),
     _told("collector pauses", "the garbage collector stops a generator for 30 ms", ("collector_pauses",),

@@ -55,7 +55,7 @@ class Turn:
 
 class AsyncEngine:
     """Sends each row at its due time whatever became of earlier ones, and records every row's end. `due_ns` is relative
-    to t0, ascending."""
+    to t0, ascending; `in_flight_ns` as in engine.Engine."""
 
     def __init__(self, turn: Turn, client: Client, body: Callable[[int], bytes], due_ns: NDArray[np.int64]) -> None:
         self.turn, self.client, self.body = turn, client, body
@@ -65,6 +65,7 @@ class AsyncEngine:
         self.answers: dict[int, bytes] = {}
         self.recent: list[int] = []
         self.next, self.left, self.failures, self.sampled_bytes = 0, len(due_ns), 0, 0
+        self.flying = self.in_flight_ns = self.counted_ns = 0
         self.tasks: set[asyncio.Task[None]] = set()
         self.over = asyncio.Event()
 
@@ -112,13 +113,13 @@ class AsyncEngine:
         turn, rows = self.turn, self.rows
         seq = turn.first + index * turn.stride
         sent_ns = rows.sent_ns[index] = now()
+        self._count(sent_ns, 1)
         left_ns = self.due_ns[index] + turn.timeout_ns - sent_ns
         try:
             answer = await self.client.ask(seq, self.body(seq), left_ns / 1e9) if left_ns > 0 else Answer(TIMEOUT)
-        except asyncio.CancelledError:
+        finally:
             rows.done_ns[index] = now()
-            raise
-        rows.done_ns[index] = now()
+            self._count(rows.done_ns[index], -1)
         rows.error[index], rows.status[index], rows.size[index] = answer.error, answer.status, len(answer.body)
         rows.timing[index], rows.batch[index] = answer.timing, answer.batch
         if answer.error == OK:
@@ -132,6 +133,10 @@ class AsyncEngine:
         self.left -= 1
         if not self.left:
             self.over.set()
+
+    def _count(self, moment: int, change: int) -> None:
+        self.in_flight_ns += self.flying * (moment - self.counted_ns)
+        self.counted_ns, self.flying = moment, self.flying + change
 
 
 class _Hub:

@@ -41,7 +41,8 @@ class Engine:
 
     A request takes the connection that has been idle longest, or opens one; beyond `most_connections` it waits inside
     the generator, which its latency from the due time shows. A request that has no answer `timeout_ns` after it was
-    due is given up. `due_ns` is relative to t0, ascending, until `begin_at` tells the absolute t0.
+    due is given up. `due_ns` is relative to t0, ascending, until `begin_at` tells the absolute t0. `in_flight_ns` is
+    how many requests were flying, summed over time, which rows must agree with (Little's law).
     """
 
     def __init__(self, aim: Aim, payloads: Payloads, due_ns: NDArray[np.int64]) -> None:
@@ -56,6 +57,7 @@ class Engine:
         self.answers: dict[int, bytes] = {}
         self.recent: list[int] = []
         self.next, self.oldest, self.left = 0, 0, len(due_ns)
+        self.in_flight_ns = self.counted_ns = 0
         self.next_due_ns = FAR
         self.connections = self.opened = self.stray = self.failures = self.sampled_bytes = 0
         self.over = Event()
@@ -82,6 +84,7 @@ class Engine:
         """Gives up what is flying (those rows end now, aborted) and sends nothing more."""
         moment = now()
         self.next_due_ns = FAR
+        self.count(moment)
         for index, connection in self.flying.items():
             self.rows.done_ns[index] = moment
             connection.close()
@@ -144,14 +147,21 @@ class Engine:
         seq = aim.first + index * aim.stride
         sample = aim.answers_every > 0 and seq % aim.answers_every == 0 and self.sampled_bytes < MOST_SAMPLED_BYTES
         request = self.payloads.request(seq)
-        self.flying[index] = connection
         if not connection.cold:
             self.rows.sent_ns[index] = now()
+        self.count(self.rows.sent_ns[index])
+        self.flying[index] = connection
         connection.begin(index, request, sample)
+
+    def count(self, moment: int) -> None:
+        """What is flying has flown until `moment`; before every change of it."""
+        self.in_flight_ns += len(self.flying) * (moment - self.counted_ns)
+        self.counted_ns = moment
 
     def answered(self, connection: Connection, read_ns: int) -> None:
         """The whole answer was read at `read_ns`."""
         index, rows = connection.index, self.rows
+        self.count(read_ns)
         del self.flying[index]
         rows.status[index] = connection.status
         rows.size[index] = connection.size
@@ -175,10 +185,11 @@ class Engine:
         """A connection closed before its answer was whole, or while idle."""
         self.connections -= 1
         if connection.index >= 0:
-            index = connection.index
+            index, moment = connection.index, now()
+            self.count(moment)
             del self.flying[index]
             self.rows.size[index] = connection.size
-            self.ended(index, error, now())
+            self.ended(index, error, moment)
             self.lost(error)
 
     def ended(self, index: int, error: int, done_ns: int) -> None:
@@ -231,6 +242,7 @@ class Engine:
         self.deadline.arm(max(due_ns + self.aim.timeout_ns, moment + SWEEP_PAUSE_NS))
 
     def expire(self, index: int, moment: int) -> None:
+        self.count(moment)
         connection = self.flying.pop(index, None)
         if connection is None:
             self.ended(index, UNSENT, moment)

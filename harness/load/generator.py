@@ -83,7 +83,8 @@ def run(spec: LoadSpec) -> None:
         figures = {"cpu_s": cpu_s() - cpu_began_s, "wall_s": time.monotonic() - began_s,
                    "gc_pauses": len(collector.pauses_ns), "gc_ms": sum(collector.pauses_ns) / 1e6,
                    "gc_pauses_ns": collector.since(t0_ns or 0),
-                   "connections": engine.opened, "stray_answers": engine.stray, "realtime": hurried}
+                   "connections": engine.opened, "stray_answers": engine.stray, "realtime": hurried,
+                   "in_flight_ns": engine.in_flight_ns}
         clocks = (before, clock_offset())
     columns = engine.columns(stage, t0_ns or 0, clocks)
     figures |= {**receive_lag(engine.rows.read_ns, columns["first_byte_ns"], t0_ns or 0),

@@ -21,6 +21,7 @@ from harness.load.arrivals import due_times, share
 from harness.load.async_engine import AsyncEngine, Turn, now
 from harness.load.grpc_client import GrpcClient
 from harness.load.hiccup import Meter, figures
+from harness.load.live import pieces
 from harness.load.order_lines import OrderLines
 from harness.load.payloads import Bodies
 from harness.load.process import Collector, cpu_s, pin, raise_file_limit, realtime
@@ -84,12 +85,12 @@ async def run(spec: LoadSpec) -> None:
         t0_ns = await ears.t0_ns
         began_s, cpu_began_s = time.monotonic(), cpu_s()
         if t0_ns is not None:
-            await _load(engine, client, ears, t0_ns)
+            await _load(engine, client, ears, t0_ns, Path(f"{spec.out}.live") if spec.live else None)
         await client.close()
         said = {"cpu_s": cpu_s() - cpu_began_s, "wall_s": time.monotonic() - began_s,
                 "gc_pauses": len(collector.pauses_ns), "gc_ms": sum(collector.pauses_ns) / 1e6,
                 "gc_pauses_ns": collector.since(t0_ns or 0), "connections": client.connections, "stray_answers": 0,
-                "realtime": hurried}
+                "realtime": hurried, "in_flight_ns": engine.in_flight_ns}
         clocks = (before, clock_offset())
     columns = engine.columns(stage[own], t0_ns or 0, clocks)
     save(spec.out, columns, engine.answers, closed=False)
@@ -98,7 +99,7 @@ async def run(spec: LoadSpec) -> None:
            **figures(meter.hiccups, t0_ns or 0)})
 
 
-async def _load(engine: AsyncEngine, client: GrpcClient, ears: Ears, t0_ns: int) -> None:
+async def _load(engine: AsyncEngine, client: GrpcClient, ears: Ears, t0_ns: int, live: Path | None) -> None:
     with contextlib.suppress(TimeoutError):  # the rows will say that nothing was there
         await client.connect(CONNECT_S)
 
@@ -106,19 +107,22 @@ async def _load(engine: AsyncEngine, client: GrpcClient, ears: Ears, t0_ns: int)
         await ears.stopped.wait()
         engine.stop()
 
-    beside = [asyncio.ensure_future(heed()), asyncio.ensure_future(_progress(engine, t0_ns))]
+    beside = [asyncio.ensure_future(heed()), asyncio.ensure_future(_progress(engine, t0_ns, live))]
     await engine.run(t0_ns)
     for task in beside:
         task.cancel()
     await asyncio.gather(*beside, return_exceptions=True)
 
 
-async def _progress(engine: AsyncEngine, t0_ns: int) -> None:
-    """A line twice a second, dropped when nobody reads."""
+async def _progress(engine: AsyncEngine, t0_ns: int, live: Path | None) -> None:
+    """A line twice a second, dropped when nobody reads; what ended is appended to `live`, where given (live.py)."""
     done, tally = 0, Tally()
     while True:
         await asyncio.sleep(EVERY_S)
+        moment = now()
         recent, engine.recent = engine.recent, []
+        if live:
+            await _append(live, engine, recent, moment - t0_ns)
         done += len(recent)
         stride = 1 + len(recent) // SAMPLE
         for i in recent[::stride]:
@@ -128,6 +132,13 @@ async def _progress(engine: AsyncEngine, t0_ns: int) -> None:
                 "latencies": tally.told}
         if select.select([], [sys.stdout], [], 0)[1]:
             os.write(sys.stdout.fileno(), (json.dumps(line, separators=(",", ":")) + "\n").encode())
+
+
+async def _append(live: Path, engine: AsyncEngine, recent: list[int], since_t0_ns: int) -> None:
+    with live.open("ab", buffering=0) as file:
+        for piece in pieces(engine.rows, engine.due_ns, recent, engine.turn.first, engine.turn.stride, since_t0_ns):
+            file.write(piece)
+            await asyncio.sleep(0)
 
 
 def _tell(line: dict[str, Any]) -> None:

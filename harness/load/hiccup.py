@@ -1,7 +1,7 @@
 """A meter of host pauses: a process on the generator's own CPU that sleeps 2 ms and notes when it wakes late.
 
-Run as a script (standard library only) it prints, at SIGTERM, one JSON line: whether it had a realtime priority, and
-[start, end] in monotonic ns of every time it woke more than half a millisecond late.
+Run as a script (standard library only) it prints, at SIGTERM, one JSON line: whether it had a realtime priority,
+[start, end] in monotonic ns of the first MOST times it woke more than half a millisecond late, and how often after.
 """
 
 import contextlib
@@ -25,17 +25,19 @@ _PR_SET_PDEATHSIG = 1
 @dataclass(frozen=True)
 class Hiccups:
     """Stretches of time, monotonic ns, in which the CPU did not run what was due. Only a `realtime` meter tells the
-    host's pauses from the generator's own work."""
+    host's pauses from the generator's own work. After MOST pauses it only counts them (`dropped`)."""
 
     realtime: bool = False
     pauses_ns: list[list[int]] = field(default_factory=list)
+    dropped: int = 0
 
 
 def figures(hiccups: Hiccups, t0_ns: int) -> dict[str, Any]:
-    """Count, total and greatest length, and [from, to] in ns since t0 of the host's pauses."""
+    """Count, total and greatest length, and [from, to] in ns since t0 of the host's pauses, and how many more there
+    were."""
     lengths_ms = [(end - start) / 1e6 for start, end in hiccups.pauses_ns]
     return {"hiccup_realtime": hiccups.realtime, "hiccup_count": len(lengths_ms), "hiccup_ms": sum(lengths_ms),
-            "hiccup_max_ms": max(lengths_ms, default=0.0),
+            "hiccup_max_ms": max(lengths_ms, default=0.0), "hiccup_dropped": hiccups.dropped,
             "hiccup_pauses_ns": [[start - t0_ns, end - t0_ns] for start, end in hiccups.pauses_ns]}
 
 
@@ -59,7 +61,7 @@ class Meter:
 
 def _measure(parent: int) -> None:
     pauses: list[list[int]] = []
-    realtime = False
+    realtime, dropped = False, 0
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
         realtime = True
@@ -74,8 +76,10 @@ def _measure(parent: int) -> None:
         if woken_ns - due_ns > LATE_NS:
             if len(pauses) < MOST:
                 pauses.append([due_ns, woken_ns])
+            else:
+                dropped += 1
             due_ns = woken_ns
-    sys.stdout.write(json.dumps({"realtime": realtime, "pauses_ns": pauses}))
+    sys.stdout.write(json.dumps({"realtime": realtime, "pauses_ns": pauses, "dropped": dropped}))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import json
 import os
 import select
 import sys
-from array import array
 from pathlib import Path
 from typing import IO, Any, TextIO
 
@@ -13,14 +12,13 @@ from locust.env import Environment
 
 from harness.load.connection import now
 from harness.load.engine import Engine
+from harness.load.live import pieces
 from harness.load.rows import ERRORS, OK
 from harness.load.tally import Tally
 
 EVERY_S = 0.5
 SAMPLE = 500
 FIRED_AT_ONCE = 100
-WRITTEN_AT_ONCE = 1000
-COMPLETE, FAILED = -1, -1
 
 
 def tell(line: dict[str, Any], hearer: TextIO = sys.stdout) -> None:
@@ -32,9 +30,8 @@ def tell(line: dict[str, Any], hearer: TextIO = sys.stdout) -> None:
 class Progress:
     """A greenlet that turns the engine's recently ended rows into lines (and events), as a context manager. A line is
     dropped when nobody reads, and short enough for a pipe to take at once; its `latencies` are a tally of what was
-    counted so far, from at most 500 answers of each half second. With `live`, a file,
-    what ended is appended there as pairs of int64: (seq, done − due in ns or FAILED), and after each half second's
-    (COMPLETE, ns since t0)."""
+    counted so far, from at most 500 answers of each half second. With `live`, a file, what ended is appended there
+    (live.py)."""
 
     def __init__(self, engine: Engine, t0_ns: int, shown_by: Environment | None, name: str,
                  live: Path | None = None) -> None:
@@ -75,17 +72,11 @@ class Progress:
         return recent
 
     def _append(self, live: IO[bytes], recent: list[int], moment: int) -> None:
-        engine, rows = self._engine, self._engine.rows
-        first, stride, due_ns = engine.aim.first, engine.aim.stride, engine.due_ns
-        for begun in range(0, len(recent), WRITTEN_AT_ONCE):
-            pairs = array("q")
-            for i in recent[begun:begun + WRITTEN_AT_ONCE]:
-                good = rows.error[i] == OK and 200 <= rows.status[i] < 300
-                pairs.append(first + i * stride)
-                pairs.append(max(rows.done_ns[i] - due_ns[i], 0) if good else FAILED)
-            live.write(pairs.tobytes())
+        engine = self._engine
+        for piece in pieces(engine.rows, engine.due_ns, recent, engine.aim.first, engine.aim.stride,
+                            moment - self._t0_ns):
+            live.write(piece)
             gevent.sleep(0)
-        live.write(array("q", (COMPLETE, moment - self._t0_ns)).tobytes())
 
     def _line(self, recent: list[int]) -> dict[str, Any]:
         engine, rows, stride = self._engine, self._engine.rows, 1 + len(recent) // SAMPLE

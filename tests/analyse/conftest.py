@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.analyse.frames import RunView, view
+from harness.analyse.frames import RunView, flown_ns, view
 from harness.record.schema import COLUMNS, SCHEMA, RunMeta
 
 Columns = dict[str, NDArray[Any]]
@@ -70,7 +70,8 @@ def quiet_generator(n: int, **changes: Any) -> dict[str, Any]:
 
 def run_view(columns: Columns, scenario: dict[str, Any] | None = None, **changes: Any) -> RunView:
     """The view of a run with those columns; `scenario` and `changes` replace fields of its meta."""
-    facts = {"start_s": 1.5, "generators": [quiet_generator(len(columns["seq"]))]}
+    told = quiet_generator(len(columns["seq"]), in_flight_ns=flown_ns(columns))
+    facts = {"start_s": 1.5, "generators": [told]}
     meta = replace(META, **{"facts": facts, "scenario_resolved": {**SCENARIO, **(scenario or {})}, **changes})
     return view(meta, columns)
 

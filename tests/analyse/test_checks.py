@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.analyse.checks import CHECKS, checks_of
-from harness.analyse.frames import RunView
+from harness.analyse.frames import RunView, flown_ns
 from harness.analyse.model import Check
 from harness.record.schema import ABSENT
 
@@ -141,16 +141,36 @@ def test_what_the_generators_say_of_themselves_is_heard(queue: Queue, seen: Seen
     columns = queue(9)
     n = len(columns["seq"])
     busy = generator(n, cpu_s=16.0)
-    assert accused(seen(columns, facts={"generators": [busy]})) == {"generator_cpu": "invalid"}
+    assert accused(seen(columns, facts={"generators": [busy]})) == {"generator_cpu": "invalid", "littles_law": "note"}
     collecting = generator(n, gc_pauses=1, gc_ms=30.0)
-    assert accused(seen(columns, facts={"generators": [collecting]})) == {"collector_pauses": "warning"}
-    assert accused(seen(columns, facts={})) == {"generator_cpu": "note", "host_pauses": "note"}
+    assert accused(seen(columns, facts={"generators": [collecting]})) == {"collector_pauses": "warning",
+                                                                           "littles_law": "note"}
+    assert accused(seen(columns, facts={})) == {"generator_cpu": "note", "host_pauses": "note",
+                                                 "littles_law": "note"}
 
 
 def test_times_that_cannot_be_break_littles_law(queue: Queue, seen: Seen) -> None:
     columns = queue(10)
     columns["done_ns"][500] = columns["sent_ns"][500] - 1
     assert accused(seen(columns))["littles_law"] == "invalid"
+
+
+def test_rows_that_do_not_add_up_to_what_was_counted_in_flight_break_it_too(queue: Queue, seen: Seen,
+                                                                            generator: Generator) -> None:
+    columns = queue(10)
+    told = [generator(len(columns["seq"]), in_flight_ns=flown_ns(columns))]
+    assert accused(seen(columns, facts={"generators": told})) == {}
+    quicker = {**columns, "done_ns": columns["sent_ns"] + (columns["done_ns"] - columns["sent_ns"]) * 99 // 100}
+    assert accused(seen(quicker, facts={"generators": told}))["littles_law"] == "invalid"
+    half = {name: values[::2] for name, values in columns.items()}
+    assert accused(seen(half, facts={"generators": told}))["littles_law"] == "invalid"
+
+
+def test_pauses_beyond_those_kept_are_told(queue: Queue, seen: Seen, generator: Generator) -> None:
+    columns = queue(10)
+    told = [generator(len(columns["seq"]), in_flight_ns=flown_ns(columns), hiccup_dropped=3)]
+    check = found(seen(columns, facts={"generators": told}))["host_pauses"]
+    assert (check.severity, check.blames, check.figures["dropped"]) == ("warning", "host", 3)
 
 
 def test_shared_cores_and_cut_runs_are_invalid(queue: Queue, seen: Seen) -> None:

@@ -6,16 +6,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import grpc
 import numpy as np
 import pytest
 
+from harness.analyse.frames import flown_ns
 from harness.errors import Exit
+from harness.load.live import COMPLETE, FAILED
 from harness.load.merge import merge_parts, read_answers
 from harness.load.spec import LoadSpec, UserSpec, read_spec, write_spec
 from harness.record.schema import ABSENT
@@ -107,7 +111,29 @@ def test_two_processes_send_one_schedule(server: FaultyServer, spec: Make) -> No
     assert [seq for seq, _ in read_answers(prefixes)] == list(range(0, len(columns["seq"]), 10))
     assert all(end["gc_pauses"] == 0 and end["cpu_s"] > 0 and end["wall_s"] >= 1.2 for end in ends)
     assert all(isinstance(end["hiccup_pauses_ns"], list) for end in ends)
+    assert sum(end["in_flight_ns"] for end in ends) == flown_ns(columns), "counted as the rows add up to"
     assert server.received() == len(columns["seq"])
+
+
+def test_what_ends_over_grpc_is_told_meanwhile(spec: Make) -> None:
+    """The server knows no method, so every request fails."""
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    short = spec(port, [b"ok"], stages=[{"arrivals": "constant", "rate": 20.0, "duration_s": 1.6}], live=True,
+                 transport="grpc")
+    with started(short, "harness.load.grpc_generator") as process:
+        n = process.line()["n"]
+        process.say(f"go {soon()}")
+        process.ending()
+        assert process.process.wait(10) == 0
+    server.stop(0)
+    pairs = np.fromfile(f"{short.out}.live", np.int64).reshape(-1, 2)
+    marks, ended = pairs[pairs[:, 0] == COMPLETE, 1], pairs[pairs[:, 0] != COMPLETE]
+    assert len(marks) > 0
+    assert np.all(np.diff(marks) > 0)
+    assert 0 < len(set(ended[:, 0].tolist())) == len(ended) <= n
+    assert set(ended[:, 1].tolist()) == {FAILED}
 
 
 @pytest.mark.parametrize("way", ["line", "end of input", "SIGTERM", "SIGINT"])
@@ -125,9 +151,10 @@ def test_stopping_leaves_every_row(server: FaultyServer, spec: Make, way: str) -
             process.process.stdin.close()
         else:
             process.process.send_signal(signal.Signals[way])
-        process.ending()
+        end = process.ending()
         assert process.process.wait(10) == 0
     columns = merge_parts([long.out], expected=n)
+    assert end["in_flight_ns"] == flown_ns(columns)
     aborted = columns["error"] == "aborted"
     assert aborted.any()
     assert (columns["error"][~aborted] == "").all()

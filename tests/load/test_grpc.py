@@ -8,6 +8,7 @@ import grpc.aio
 import numpy as np
 import pytest
 
+from harness.analyse.frames import flown_ns
 from harness.load.async_engine import AsyncEngine, Turn, now
 from harness.load.grpc_client import GrpcClient
 from harness.load.rows import ABORTED, ERRORS, OK, REFUSED, TIMEOUT, ClockOffset, Columns
@@ -46,7 +47,9 @@ def load(answer: Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]] |
         await asyncio.wait_for(engine.run(t0_ns), 10)
         await client.close()
         await server.stop(0)
-        return engine.columns(np.zeros(40, np.int8), t0_ns, CLOCKS), engine.answers
+        columns = engine.columns(np.zeros(40, np.int8), t0_ns, CLOCKS)
+        assert engine.in_flight_ns == flown_ns(columns), "counted as the rows add up to"
+        return columns, engine.answers
 
     return asyncio.run(story())
 
