@@ -82,7 +82,7 @@ class Backlog:
     def ahead(self, workers: int) -> int:
         """How many batches a front that cannot see idle workers keeps under way."""
         size = len(self._jobs[0].body) if self._jobs else 0
-        return policy.ahead(workers, self._law.predict(self._best_size(size), size, size))
+        return policy.ahead(workers, self._law.predict(self._best_size(size), size, size), self._settings.cores)
 
     def room(self, body: bytes, timeout_s: float) -> bool:
         """Whether a request that came now would be answered in time, with the queue as it is: better to refuse it at

@@ -32,12 +32,13 @@ def share(queued: int, idle: int, workers: int, best: int, full: int, seconds: f
     return max(1, min(most, math.ceil(queued / max(idle, 1))))
 
 
-def ahead(workers: int, seconds: float) -> int:
+def ahead(workers: int, seconds: float, cores: int) -> int:
     """How many batches to have under way through a broker: those that run, and where they are short, as many waiting.
 
-    A batch formed early misses company that comes later; one formed late leaves a worker idle for a round trip.
+    A batch formed early misses company that comes later; one formed late leaves a worker idle for a round trip, which
+    on one core costs nothing: the round trip needs that core.
     """
-    return workers if seconds > BROKER_WORTH_S else 2 * workers
+    return workers if seconds > BROKER_WORTH_S or cores == 1 else 2 * workers
 
 
 def expected_s(queued: int, workers: int, best: int, seconds: float) -> float:

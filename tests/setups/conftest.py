@@ -116,12 +116,14 @@ def eventually(what: Callable[[], bool], seconds: float = 10.0) -> bool:
 def deploy(tmp_path: Path) -> Iterator[Deploy]:
     """Starts a setup by name, with knobs; everything it left is killed after the test."""
     with ExitStack() as stack:
-        def start(name: str, device: str = "cpu", workload: Path = MOODY, **knobs: str | int) -> Deployment:
+        def start(name: str, device: str = "cpu", workload: Path = MOODY, cores: int = 2,
+                  **knobs: str | int) -> Deployment:
             setup = read_setup(ROOT / "setups" / name)
             setup = setup.with_knobs({**setup.knobs, "workers": 2, **knobs})
             if lacks := lacking(setup.needed.model_dump(), setup.folder):
                 pytest.skip(lacks)
-            deployment = _started(setup, device, workload, tmp_path / f"run{len(list(tmp_path.glob('run*')))}")
+            folder = tmp_path / f"run{len(list(tmp_path.glob('run*')))}"
+            deployment = _started(setup, device, workload, cores, folder)
             stack.callback(_end, deployment)
             assert eventually(lambda: deployment.ready() or deployment.process.poll() is not None, 60)
             assert deployment.process.poll() is None, (deployment.folder / "server.log").read_text("utf-8")
@@ -144,7 +146,7 @@ def start(deploy: Deploy) -> Iterator[Deploy]:
         server.process.wait(30)
 
 
-def _started(setup: Setup, device: str, workload: Path, folder: Path) -> Deployment:
+def _started(setup: Setup, device: str, workload: Path, cores: int, folder: Path) -> Deployment:
     folder.mkdir()
     port, metrics_port = free_port(), free_port()
     # The moody workload needs nothing but Python; the environment is the one that other tests need as well.
@@ -155,13 +157,14 @@ def _started(setup: Setup, device: str, workload: Path, folder: Path) -> Deploym
         "PATH": f"{python.parent}:{os.environ['PATH']}", "PYTHONPATH": ":".join(map(str, paths)), "HOST": "127.0.0.1",
         "PORT": str(port), "METRICS_PORT": str(metrics_port),
         "WORKLOAD": str(workload), "MODEL_DIR": str(workload), "THREADS": "1", "DEVICE": device,
-        "SERVER_CORES": "2", "TMPDIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1",
+        "SERVER_CORES": str(cores), "TMPDIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1",
         **{f"KNOB_{knob.upper()}": str(value) for knob, value in values.items()}}
     words = {"host": "127.0.0.1", "port": port, "python": python, **values}
     command = [word.format(**words) for word in setup.command]
     command[0] = shutil.which(command[0], path=told["PATH"]) or command[0]
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(command, env=told, stdout=log, stderr=log, cwd=folder, start_new_session=True)
+    os.sched_setaffinity(process.pid, sorted(os.sched_getaffinity(0))[:cores])
     return Deployment(setup, process, port, folder, ThreadPoolExecutor(64))
 
 

@@ -38,6 +38,19 @@ def test_a_backlog_fills_batches_and_each_gets_its_own_answer(deploy: Deploy, se
     assert max(int(reply.headers["x-batch-size"]) for reply in replies) > 1
 
 
+def test_on_one_core_what_waits_finds_company_and_health_answers(deploy: Deploy, setup: str) -> None:
+    server = deploy(setup, cores=1, workers="cores")
+    assert [len(server.processes(f"batching.{module}")) for module in ("worker", "front")] == [1, 1]
+    first = server.later({"x": 0, "ms": 400})
+    time.sleep(0.1)
+    early = server.later({"x": 1})
+    time.sleep(0.1)
+    rest = [server.later({"x": i}) for i in range(2, 10)]
+    assert server.ready()
+    assert [answer.result().json()["y"] for answer in (first, early, *rest)] == [i * i for i in range(10)]
+    assert int(early.result().headers["x-batch-size"]) > 1
+
+
 def test_a_killed_worker_loses_no_request_and_is_replaced(deploy: Deploy, setup: str) -> None:
     server = deploy(setup)
     answers = [server.later({"x": i, "ms": 20}) for i in range(200)]

@@ -129,6 +129,12 @@ def test_a_wait_happens_where_company_is_near_and_saves_much() -> None:
     assert policy.wait_s(2, 8, False, 0.9, 2000, 0.004, 0.0025, 0.002) == pytest.approx(0.0005)
 
 
+@pytest.mark.parametrize(("seconds", "cores", "expected"), [(1e-3, 3, 6), (1e-2, 3, 3), (1e-3, 1, 3)])
+def test_batches_wait_at_the_broker_where_a_round_trip_would_idle_a_core(seconds: float, cores: int,
+                                                                         expected: int) -> None:
+    assert policy.ahead(3, seconds, cores) == expected
+
+
 @given(st.floats(1e-6, 1), st.floats(1e-6, 1), st.integers(1, 64))
 def test_a_dearer_model_never_needs_more_fronts(one: float, two: float, cores: int) -> None:
     cheap, dear = sorted((one, two))
