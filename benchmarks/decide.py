@@ -4,6 +4,9 @@ A/A: one setup under two names. Every repetition of either arm is drawn anew fro
 and workload: a recorded run, then blocks of its requests, so that both the difference between runs and the one within
 them is there. The decider starts with five repetitions and, told to measure more, draws as many as it was told to,
 again and again. A/B: the same with the second arm's requests a tenth dearer.
+
+Searched: each repetition is a capacity search that was off by a lognormal error of SPREAD, and told an interval of that
+width. The decider starts with one search of each, then goes on as it is told to.
 """
 
 import argparse
@@ -11,7 +14,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,7 @@ from numpy.typing import NDArray
 from harness.analyse.figures import figures
 from harness.analyse.frames import read_view
 from harness.analyse.model import Interval
-from harness.decide.bill import Offer
+from harness.decide.bill import SEARCHED, Offer
 from harness.decide.bill_offers import cpu_bound
 from harness.decide.choice import Choice, Wish, choose
 from harness.decide.choice_evidence import log_mean
@@ -30,6 +33,7 @@ from harness.record.read import find_runs
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "results" / "published"
 BLOCK, FIRST, MOST = 20, 5, 80
+SPREAD = 0.03  # of a search's logarithm
 WISH = Wish({"p(99)": "< 100ms"}, {}, {})
 
 
@@ -64,24 +68,35 @@ def repetition(runs: Sequence[Recorded], rng: np.random.Generator) -> float:
     return run.rate * float(run.busy_us.mean() / drawn.mean())
 
 
-def decided(runs: Sequence[Recorded], dearer: float, replicas: float, rng: np.random.Generator) -> tuple[Choice, int]:
+def decided(runs: Sequence[Recorded], dearer: float, replicas: float, searched: bool,
+            rng: np.random.Generator) -> tuple[Choice, int]:
     """One decision, and how many repetitions of each arm it took."""
     demand = Curve("d", "", np.full(60, replicas * float(np.mean([run.rate for run in runs]))))
     rates: tuple[list[float], list[float]] = ([], [])
-    wanted = FIRST
+    wanted = 1 if searched else FIRST
+    true = float(np.mean([run.rate for run in runs]))
     while True:
         while len(rates[0]) < wanted:
-            rates[0].append(repetition(runs, rng))
-            rates[1].append(repetition(runs, rng) / dearer)
-        offers = [offer(name, each) for name, each in zip("AB", rates, strict=True)]
+            for own, less in zip(rates, (1.0, dearer), strict=True):
+                found = true * np.exp(SPREAD * rng.standard_normal()) if searched else repetition(runs, rng)
+                own.append(float(found) / less)
+        offers = [offer(name, each, searched) for name, each in zip("AB", rates, strict=True)]
         made = choose(offers, {}, demand, Fleet(spare=0), WISH)
         if made.kind != "open" or wanted >= MOST:
             return made, wanted
-        wanted = min(MOST, wanted + max(1, *(pair.more for pair in made.pairs)))
+        wanted = FIRST if wanted < FIRST else min(MOST, wanted + max(1, *(pair.more for pair in made.pairs)))
 
 
-def offer(name: str, rates: Sequence[float]) -> Offer:
+def offer(name: str, rates: Sequence[float], searched: bool) -> Offer:
     """The arm's offer after these repetitions."""
+    if searched and len(rates) < 3:
+        ends = [rates[-1] * np.exp(side * 1.96 * SPREAD) for side in (-1, 1)]
+        return Offer(name, "", Interval(rates[-1], *map(float, ends)), 0.1785, "", "", SEARCHED, verdict="pass",
+                     searches=len(rates), seconds_each=60.0)
+    return replace(_repeated(name, rates), searches=len(rates) if searched else 0)
+
+
+def _repeated(name: str, rates: Sequence[float]) -> Offer:
     return Offer(name, "", log_mean(rates), 0.1785, "", "", "", each_rate=dict(enumerate(rates)), verdict="pass",
                  p99_ms=Interval(50, 45, 55), seconds_each=2.0)
 
@@ -98,10 +113,13 @@ def main() -> int:
           f"decisions a row, {FIRST} to {MOST} repetitions each")
     print(f"{'case':32}{'named':>8}{'rightly':>9}{'tie':>8}{'open':>8}{'repetitions: mean':>20}{'most':>6}")
     rows, failed = [], False
-    for case, dearer, replicas in (("A/A, about 200 replicas", 1.0, 200.0), ("A/A, about 3 replicas", 1.0, 2.7),
-                                   ("B 10 % dearer, 200 replicas", 1.1, 200.0)):
+    for case, dearer, replicas, searched in (
+            ("A/A, about 200 replicas", 1.0, 200.0, False), ("A/A, about 3 replicas", 1.0, 2.7, False),
+            ("B 10 % dearer, 200 replicas", 1.1, 200.0, False), ("A/A, searched", 1.0, 200.0, True),
+            ("B 10 % dearer, searched", 1.1, 200.0, True)):
         rng = np.random.default_rng(asked.seed)
-        made = [decided(list(groups.values())[n % len(groups)], dearer, replicas, rng) for n in range(asked.decisions)]
+        made = [decided(list(groups.values())[n % len(groups)], dearer, replicas, searched, rng)
+                for n in range(asked.decisions)]
         kinds = Counter(choice.kind for choice, _ in made)
         rightly = sum(choice.kind == "one" and choice.named == ("A",) for choice, _ in made) / asked.decisions
         named = kinds["one"] / asked.decisions

@@ -1,7 +1,9 @@
 """`tailrace advise`: asks about a situation, explains the ways of serving, writes the plan that would settle it."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import typer
@@ -19,7 +21,9 @@ FILES = ("scenario.toml", "demand.toml", "plan.toml")
 def advise(path: Path | None, out: Path, as_json: bool) -> None:
     """Answers come from a TOML file or are asked for; the scenario, the demand and the plan are written into `out`."""
     catalog = find_catalog()
-    answers = read_noun(Answers, path) if path else _asked(catalog)
+    if path is None and not sys.stdin.isatty():
+        raise UsageError("nobody is there to ask", "give the answers as a TOML file (see docs/deciding.md)")
+    answers = read_noun(Answers, path) if path else asked(catalog)
     catalog.workload(answers.workload)
     made = advised(answers, [catalog.setup(name) for name in catalog.setup_names()])
     if not made.setups:
@@ -49,34 +53,49 @@ def advise(path: Path | None, out: Path, as_json: bool) -> None:
 
 
 def _steps(answers: Answers, made: Advice, out: Path) -> list[str]:
-    steps = [f"tailrace run {out / 'plan.toml'}"]
-    if made.mode != "batch":
+    steps = [f"tailrace run {quote(str(out / 'plan.toml'))}"]
+    if made.mode == "batch":
+        steps.append("read the cost of a million good answers in its table: machines of a batch job run full, so that "
+                     "price ÷ throughput is the bill, and the cheapest setup whose answers are right is the choice")
+    else:
         limit = answers.latency_ms if made.mode in ("interactive", "edge") else 1e3 * answers.fresh_s
         steps.append(f"tailrace decide --workload {answers.workload} --slo 'p(99)<{limit:g}ms' --slo 'errors<0.1%' "
-                     f"--demand {out / 'demand.toml'} --out docs/decisions")
+                     f"--demand {quote(str(out / 'demand.toml'))} --out docs/decisions")
     return steps
 
 
-def _asked(catalog: Catalog) -> Answers:
-    """The answers of whoever sits at the terminal."""
-    if not sys.stdin.isatty():
-        raise UsageError("nobody is there to ask", "give the answers as a TOML file (see docs/deciding.md)")
+def asked(catalog: Catalog) -> Answers:
+    """The answers of whoever sits at the terminal; what cannot be an answer is asked for again at once."""
     names = catalog.workload_names()
     table: dict[str, Any] = {
-        "workload": typer.prompt(f"Which model ({', '.join(names)})?", default=names[0]),
-        "custom": typer.prompt("How custom: 'standard' (a file an inference server reads) or 'python'?",
-                               default="python"),
-        "waits": typer.prompt("Who waits for an answer: user, system or nobody?", default="user"),
-        "fresh_s": typer.prompt("How old may an answer be, in seconds?", default=1.0, type=float),
+        "workload": _ask(f"Which model ({', '.join(names)})?", names[0], lambda text: catalog.workload(text).name),
+        "custom": _ask("How custom: 'standard' (a file an inference server reads) or 'python'?", "python",
+                       _field("custom")),
+        "waits": _ask("Who waits for an answer: user, system or nobody?", "user", _field("waits")),
+        "fresh_s": _ask("How old may an answer be, in seconds?", "1", _field("fresh_s")),
         "offline": typer.confirm("Must it work without a network?", default=False),
-        "requests_per_day": typer.prompt("How many requests a day?", default=1e6, type=float),
-        "peak_over_mean": typer.prompt("How many times the mean is the busiest minute?", default=3.0, type=float),
-        "latency_ms": typer.prompt("Within how many ms should 99 of 100 answers come?", default=200.0, type=float),
-        "has": tuple(typer.prompt("What is there already (redis, ray, gpu …; comma-separated)?", default="none")
-                     .replace(" ", "").replace("none", "").split(",")),
+        "requests_per_day": _ask("How many requests a day?", "1e6", _field("requests_per_day")),
+        "peak_over_mean": _ask("How many times the mean is the busiest minute?", "3", _field("peak_over_mean")),
+        "latency_ms": _ask("Within how many ms should 99 of 100 answers come?", "200", _field("latency_ms")),
+        "has": _ask("What is there already (redis, ray, gpu …; comma-separated)?", "none",
+                    lambda text: tuple(name for name in text.replace(" ", "").split(",") if name not in ("", "none"))),
     }
-    table["has"] = tuple(name for name in table["has"] if name)
     return validate(Answers, table, "your answers")
+
+
+def _ask(words: str, default: str, read: Callable[[str], Any]) -> Any:
+    def understood(text: str) -> Any:
+        try:
+            return read(text.strip())
+        except TailraceError as error:
+            raise typer.BadParameter(str(error)) from None
+    return typer.prompt(words, default=default, value_proc=understood)
+
+
+def _field(name: str) -> Callable[[str], Any]:
+    """Reads one answer as `Answers` would."""
+    usual: dict[str, Any] = {"workload": "any", "requests_per_day": 1.0}
+    return lambda text: getattr(validate(Answers, {**usual, name: text}, "your answer"), name)
 
 
 def _write(answers: Answers, made: Advice, out: Path) -> None:

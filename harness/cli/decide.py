@@ -14,7 +14,7 @@ from harness.decide.bill_offers import offered
 from harness.decide.bill_question import Question, asked
 from harness.decide.choice import Choice
 from harness.decide.choice_answer import Answer, Wishes, answered
-from harness.decide.choice_grid import front, held
+from harness.decide.choice_grid import front, held, p99_words
 from harness.decide.choice_recheck import evidence, read_decided, recheck, triggers_of
 from harness.decide.fleet import Fleet
 from harness.errors import Exit, TailraceError
@@ -129,7 +129,8 @@ def _show(answer: Answer, written: Sequence[Path]) -> None:
     if rows:
         page.print(grid(title, ("setup", "promise", "carries (/s)", "$/month",
                                 "$/million good", "p99", "idle", "weighed"), rows))
-        page.print("  *: none is both cheaper and faster at p99.", markup=False, highlight=False, style="dim")
+        page.print(f"  *: none is both cheaper and faster at p99. {p99_words(choice.bills)}", markup=False,
+                   highlight=False, style="dim")
     for name, why in choice.without.items():
         page.print(f"  {name}: no candidate: {why}", markup=False, highlight=False)
     for even in answer.evens:

@@ -39,6 +39,16 @@ def front(bills: Sequence[Bill]) -> tuple[Bill, ...]:
     return tuple(kept)
 
 
+def p99_words(bills: Sequence[Bill]) -> str:
+    """At which load the p99 of all of them was measured, as a sentence."""
+    known = [each.offer for each in bills if math.isfinite(each.offer.p99_ms.value)]
+    if not known:
+        return "No load was measured validly with all of them, so p99 is not compared."
+    at = sorted({each.p99_at for each in known})
+    ends = f"{at[0]:.4g}/s" if len(at) == 1 or at[-1] < 1.1 * at[0] else f"{at[0]:.4g} to {at[-1]:.4g}/s"
+    return f"p99 is that at {ends}, the highest load measured with all of them."
+
+
 def scaled(slo: Mapping[str, str], times: float) -> dict[str, str]:
     """The promise with its latencies multiplied."""
     made = {}

@@ -1,7 +1,8 @@
 """A demand replayed request by request, instance by instance: the bill's oracle.
 
-Nothing here uses the analytic bill: instances come and go by what was counted, are paid by the second, and every
-request waits in the queue of the one instance it was sent to.
+The analytic bill and this share `needed`, how many replicas a rate asks for, and nothing else: instances come and go
+minute by minute by what was counted, are paid by the second, and every request waits in the queue of the one instance
+it was sent to. What `needed` gets wrong, both get wrong; its own tests say what it promises.
 """
 
 import math

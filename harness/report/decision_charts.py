@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from harness.decide.bill import HOURS_PER_MONTH, Bill, monthly_usd
 from harness.decide.bill_even import BreakEven
 from harness.decide.choice import Choice
-from harness.decide.choice_grid import Case, front, held
+from harness.decide.choice_grid import Case, front, held, p99_words
 from harness.decide.cost import SECONDS_PER_HOUR
 from harness.decide.demand import Curve
 from harness.report import canvas
@@ -39,8 +39,8 @@ def pareto(bills: Sequence[Bill], ink: Mapping[str, Ink]) -> Chart:
     axes.set(xlabel="$ a month at the demand", ylabel="p99 (ms)")
     axes.set_ylim(bottom=0)
     names = [each.offer.setup for each in best]
-    said = (f"{listed(names)} {'is' if len(names) == 1 else 'are'} beaten by none in both cost and p99. A p99 was "
-            "measured at one load; bars are 95 % intervals.")
+    beaten = f"{listed(names)} {'is' if len(names) == 1 else 'are'} beaten by none in both cost and p99. "
+    said = f"{beaten if names else ''}{p99_words(bills)} Bars are 95 % intervals."
     return Chart("Cost against p99", canvas.svg(fig, "Cost a month against p99 of each setup"), said)
 
 

@@ -1,10 +1,13 @@
 """Advice follows from the answers, and the plan it writes can be run."""
 
+import json
 from pathlib import Path
 
 import pytest
+import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from harness.catalog.discover import Catalog, find_catalog
 from harness.catalog.toml import validate
@@ -69,3 +72,23 @@ def test_answers_come_from_a_file_and_mistakes_get_one_sentence(tmp_path: Path,
     with pytest.raises(UsageError, match="nobody is there to ask"):
         command.advise(None, tmp_path / "out", as_json=False)
     assert find_catalog().root == CATALOG.root
+
+
+def test_a_wrong_word_is_asked_for_again_at_once() -> None:
+    app, got = typer.Typer(), []
+    app.command()(lambda: got.append(command.asked(CATALOG)))
+    lines = ["embd", "embed", "exotic", "python", "cat", "system", "soon", "-1", "2.5", "perhaps", "n", "1e6", "0.5",
+             "4", "150", "redis, gpu"]
+    said = CliRunner().invoke(app, input="\n".join(lines) + "\n").output
+    assert got == [answers(waits="system", fresh_s=2.5, peak_over_mean=4.0, latency_ms=150.0, has=("redis", "gpu"))]
+    assert said.count("Which model") == 2
+    assert said.count("Who waits") == 2
+    assert "did you mean 'embed'" in said
+
+
+def test_what_settles_a_batch_job_is_price_over_throughput(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.toml").write_text('workload = "fraud"\nwaits = "nobody"\nfresh_s = 86400\nrequests_per_day = 5e6\n')
+    command.advise(tmp_path / "a.toml", tmp_path / "out", as_json=True)
+    steps = json.loads(capsys.readouterr().out)["next"]
+    assert "price ÷ throughput" in steps[1]
+    assert not any("tailrace decide" in step for step in steps)
