@@ -132,6 +132,13 @@ def compared(cell: Cell, base: Cell, metric: str, figure: Callable[[RunSummary],
     return replace(made, ratio=ratio, p_value=likelihood, detectable=detectable)
 
 
+def paired_figures(cell: Cell, base: Cell, figure: Callable[[RunSummary], float]) -> list[tuple[float, float]]:
+    """A figure of both in every valid repetition in which they met the same schedule."""
+    ours, theirs = ({run.repetition: figure(run) for run in each.runs if run.valid} for each in (cell, base))
+    shared = (set(ours) & set(theirs)) - _unlike_schedules(cell, base)
+    return [(ours[repetition], theirs[repetition]) for repetition in sorted(shared)]
+
+
 def _unlike_schedules(cell: Cell, base: Cell) -> set[int]:
     """The repetitions in which the two did not meet the same arrivals and payloads."""
     ours, theirs = ({run.repetition: run.schedule for run in each.runs if run.schedule} for each in (cell, base))

@@ -37,7 +37,7 @@ class Looking:
     """How far the looks at one run's promises are; a certifier is None until the first requests have told what is slow.
 
     `rate` is requests offered per second, `good_ns` the latency within which an answer is good (infinite: any);
-    `requests` is how many were looked at.
+    `requests` is how many were looked at, `now_s` the seconds of load until the last look.
     """
 
     promises: tuple[Promise, ...]
@@ -46,6 +46,7 @@ class Looking:
     good_ns: float
     confidence: float
     requests: int = 0
+    now_s: float = 0.0
 
 
 def why_not(scenario: Scenario) -> str:
@@ -76,6 +77,7 @@ def begin(scenario: Scenario, confidence: float = CONFIDENCE) -> Looking:
 def look(looking: Looking, latency_ns: NDArray[np.float64], due_ns: NDArray[np.int64], now_ns: int) -> Looking:
     """After one more look at the counted requests due so far, from the first, in order of due time: latencies in ns,
     infinite for a failed one, NaN for one whose end is not known at `now_ns`. All promises see the same requests."""
+    looking = replace(looking, now_s=now_ns / 1e9)
     begun = looking.requests
     fresh = known(latency_ns[begun:], due_ns[begun:], now_ns, _patience_ns(looking))
     if None in looking.certifiers:
@@ -105,10 +107,11 @@ def decided(looking: Looking) -> str:
 
 
 def certainly_broken(looking: Looking) -> str:
-    """Which promise with `abortOnFail` is broken for certain; "" for none."""
+    """Which promise with `abortOnFail` is broken for certain, and may end the load already; "" for none."""
     said = certificates(looking)
     return next((f"{promise.text}: fail" for promise in looking.promises
-                 if promise.abort and promise.text in said and said[promise.text].verdict == "fail"), "")
+                 if promise.abort and looking.now_s >= promise.abort_after_s
+                 and promise.text in said and said[promise.text].verdict == "fail"), "")
 
 
 def certificates(looking: Looking) -> dict[str, Certificate]:

@@ -1,15 +1,18 @@
 """Promises against a baseline, `p(99) < baseline * 1.10`: judged over pairs of repetitions, corrected together (Holm).
 
 Both arms of a pair met the same schedule and payloads. The question is whether the mean log ratio lies below the log
-of the promised multiple, by Student's t over the pairs.
+of the promised multiple, by Student's t over the pairs. Where figures are infinite (or a goodput is 0) there is no mean
+ratio; the pairs that break the promise then are counted, by a sign test, for which five are the fewest.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from harness.analyse.compare import against, baselines, compared, holm
-from harness.analyse.model import Cell, Comparison, PromiseVerdict, Verdict
+from scipy import special
+
+from harness.analyse.compare import ALPHA, against, baselines, compared, holm, paired_figures
+from harness.analyse.model import Cell, Comparison, PromiseVerdict, RunSummary, Verdict
 from harness.analyse.verdicts import cell_verdict
 from harness.analyse.words import more, plain
 from harness.catalog.slo import Promise, parse_promise
@@ -25,7 +28,8 @@ def with_relative(cells: Sequence[Cell], baseline: str) -> tuple[Cell, ...]:
     found = [(cell, promise, _compared(cell, bases[id(cell)], promise))
              for cell in cells if id(cell) in bases for promise in _relative(cell)]
     fair = holm([one for _, _, one in found])
-    judged: Judged = {(id(cell), promise.text): _judged(promise, cell, one, len(fair))
+    judged: Judged = {(id(cell), promise.text): _endless(promise, cell, bases[id(cell)], one)
+                      or _judged(promise, cell, one, len(fair))
                       for (cell, promise, _), one in zip(found, fair, strict=True)}
     judged |= {(id(cell), promise.text): PromiseVerdict(
                    promise.text, "pass", replace(cell.goodput, value=1.0, low=1.0, high=1.0), promise.limit,
@@ -41,10 +45,35 @@ def _relative(cell: Cell) -> list[Promise]:
 
 def _compared(cell: Cell, base: Cell, promise: Promise) -> Comparison:
     """The ratio of the promised figure; its p-value is that of the ratio being exactly the promised multiple."""
+    return compared(cell, base, promise.text, _figure(promise), promise.limit)
+
+
+def _figure(promise: Promise) -> Callable[[RunSummary], float]:
     if promise.metric == "goodput":
-        return compared(cell, base, promise.text, lambda run: run.goodput, promise.limit)
-    return compared(cell, base, promise.text, lambda run: run.quantiles_ms.get(promise.quantile, math.nan),
-                    promise.limit)
+        return lambda run: run.goodput
+    return lambda run: run.quantiles_ms.get(promise.quantile, math.nan)
+
+
+def _endless(promise: Promise, cell: Cell, base: Cell, one: Comparison) -> PromiseVerdict | None:
+    """A fail where the figure has no finite ratio and so many pairs break the promise that a coin would not (sign test,
+    one-sided, 5 %); a pair whose baseline is as bad breaks nothing. None where that cannot be said."""
+    pairs = paired_figures(cell, base, _figure(promise))
+    if not one.note or not pairs:
+        return None
+    broken = sum(_breaks(promise, ours, theirs) for ours, theirs in pairs)
+    likelihood = float(special.bdtrc(broken - 1, len(pairs), 0.5)) if broken else 1.0
+    if likelihood > ALPHA:
+        return None
+    return PromiseVerdict(promise.text, "fail", one.ratio, promise.limit,
+                          f"broken in {broken} of {len(pairs)} pairs with {one.baseline} (sign test, p = "
+                          f"{likelihood:.2g}); {one.note}", 0.0)
+
+
+def _breaks(promise: Promise, ours: float, theirs: float) -> bool:
+    """Whether one pair breaks the promise for certain."""
+    if not (math.isfinite(theirs) and theirs > 0) or math.isnan(ours):
+        return False
+    return ours > promise.limit * theirs if promise.below else ours < promise.limit * theirs
 
 
 def _judged(promise: Promise, cell: Cell, one: Comparison, family: int) -> PromiseVerdict:

@@ -1,6 +1,7 @@
 """The promise: `p(99) < 100ms`, `errors < 0.1%`, `goodput > 200/s`, `p(99) < baseline * 1.10`; and k6's thresholds.
 
-A clause is a name and a bound. The bound may end in `abortOnFail`: the run stops once the clause is certainly broken.
+A clause is a name and a bound. The bound may end in `abortOnFail`: the run stops once the clause is certainly broken;
+in `abortOnFail after 10s` no sooner than ten seconds into the load.
 k6's grammar (grafana.com/docs/k6, "Thresholds") is read where it can be kept honestly: a percentile, `med` and the rate
 of failures say something about a setup; the greatest, least or mean latency of a sample do not, and are refused.
 """
@@ -14,6 +15,7 @@ from harness.catalog.toml import nearest
 Metric = Literal["latency", "errors", "goodput"]
 
 ABORT = "abortOnFail"
+DELAY = "delayAbortEval"
 JOINED = " and "
 _NUMBER = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
 _QUANTILE = re.compile(r"^p\(\s*(\d+(?:\.\d+)?)\s*\)$")
@@ -21,6 +23,9 @@ _BOUND = re.compile(rf"^(<=|<|>=|>)\s*({_NUMBER})\s*(us|ms|s|%|/s)?$")
 _RELATIVE = re.compile(rf"^(<=|<|>=|>)\s*(?:baseline(?:\s*\*\s*({_NUMBER}))?|({_NUMBER})\s*\*\s*baseline)$")
 _EXPRESSION = re.compile(r"^(?:([A-Za-z_]\w*)\s*:\s*)?([A-Za-z_]\w*(?:\(\s*[\d.]*\s*\))?)\s*([<>=!].*)$")
 _NEARLY_QUANTILE = re.compile(r"^p\(?(\d+(?:\.\d+)?)\)?$")
+_ABORTING = re.compile(rf"^(.*?)\s*\b{ABORT}(?:\s+after\s+((?:\d+(?:\.\d+)?(?:ms|s|m|h))+))?$")
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _NS = {"us": 1e3, "ms": 1e6, "s": 1e9, None: 1e6}
 _K6_METRICS = ("http_req_duration", "http_req_failed", "checks", "http_reqs")
 _REFUSED = {
@@ -38,7 +43,8 @@ class Promise:
 
     `limit` is in ns for latency, a share (0–1) for errors, requests per second for goodput; `quantile` is 0–1 and
     only latency has one. With `relative`, `limit` is a multiple of the baseline's figure instead. `abort`: stop a run
-    that certainly breaks it. `text` is the clause as it is shown; its first word and the rest are a clause again.
+    that certainly breaks it, no sooner than `abort_after_s` into the load. `text` is the clause as it is shown; its
+    first word and the rest are a clause again.
     """
 
     metric: Metric
@@ -48,6 +54,7 @@ class Promise:
     text: str
     relative: bool = False
     abort: bool = False
+    abort_after_s: float = 0.0
 
 
 def parse_promises(slo: dict[str, str]) -> tuple[Promise, ...]:
@@ -58,8 +65,8 @@ def parse_promises(slo: dict[str, str]) -> tuple[Promise, ...]:
 def normal_slo(table: dict[str, Any]) -> dict[str, str]:
     """An [slo] table with k6's thresholds, if any, as clauses of ours: {name: bound, or bounds joined by `and`}.
 
-    A value is a bound, a table {threshold, abortOnFail}, or a list of these; below one of k6's metric names, bounds are
-    whole expressions (`p(95)<200`). Raises ValueError saying what is expected.
+    A value is a bound, a table {threshold, abortOnFail, delayAbortEval}, or a list of these; below one of k6's metric
+    names, bounds are whole expressions (`p(95)<200`). Raises ValueError saying what is expected.
     """
     clauses: dict[str, list[str]] = {}
     for name, given in table.items():
@@ -101,11 +108,9 @@ def expression(text: str) -> tuple[str, str]:
 
 def parse_promise(metric: str, bound: str) -> Promise:
     """One clause. Raises ValueError saying what is expected."""
-    metric, bound = metric.strip(), bound.strip()
-    words = bound.split()
-    abort = bool(words) and words[-1] == ABORT
-    bound = bound.removesuffix(ABORT).strip() if abort else bound
-    if words and words[-1].lower() == ABORT.lower() and not abort:
+    metric, (bound, aborting) = metric.strip(), _parted(bound)
+    words, abort, after_s = bound.split(), bool(aborting), _delay_s(aborting)
+    if words and words[-1].lower() == ABORT.lower():
         raise ValueError(f"'{bound}': unknown word '{words[-1]}'; did you mean '{ABORT}'?")
     relative, match = _RELATIVE.match(bound), _BOUND.match(bound)
     kind = _metric(metric)
@@ -122,15 +127,15 @@ def parse_promise(metric: str, bound: str) -> Promise:
         if unit not in _NS or not below:
             raise ValueError(f"'{text}' is no latency promise; write for example 'p(99)' = '< 100ms'")
         text = text if unit else f"{text}ms"
-        return Promise("latency", _quantile(metric), below, value * _NS[unit], text, abort=abort)
+        return Promise("latency", _quantile(metric), below, value * _NS[unit], text, abort=abort, abort_after_s=after_s)
     if kind == "errors":
         limit = value / 100 if unit == "%" else value
         if not below or unit not in (None, "%") or limit >= 1:
             raise ValueError(f"'{text}' is no error promise; write for example 'errors' = '< 0.1%'")
-        return Promise("errors", 0.0, below, limit, text, abort=abort)
+        return Promise("errors", 0.0, below, limit, text, abort=abort, abort_after_s=after_s)
     if below or unit not in (None, "/s"):
         raise ValueError(f"'{text}' is no goodput promise; write for example 'goodput' = '> 200/s'")
-    return Promise("goodput", 0.0, below, value, text, abort=abort)
+    return Promise("goodput", 0.0, below, value, text, abort=abort, abort_after_s=after_s)
 
 
 def _metric(name: str) -> Metric:
@@ -141,6 +146,9 @@ def _metric(name: str) -> Metric:
         return "errors"
     if name == "goodput":
         return "goodput"
+    whole = name.partition("{")[0]
+    if whole in _K6_METRICS and name.endswith("}"):
+        raise ValueError(f"'{name}': requests carry no tags here, all of them count; promise '{whole}'")
     nearly = _NEARLY_QUANTILE.match(name)
     hint = f"did you mean 'p({nearly[1]})'?" if nearly else nearest(name, ["p(50)", "p(99)", "errors", "goodput"])
     raise ValueError(f"unknown promise '{name}'; {_REFUSED.get(name, hint)}")
@@ -167,7 +175,8 @@ def _against_baseline(kind: Metric, metric: str, match: re.Match[str], abort: bo
 
 def _failures(text: str, metric: str | None, bound: str) -> str:
     """The bound of `errors` that a bound of k6's rate means."""
-    match = _BOUND.match(bound.removesuffix(ABORT).strip())
+    bound, aborting = _parted(bound)
+    match = _BOUND.match(bound)
     if not match or match[3] not in (None, "%") or metric == "http_req_duration":
         raise ValueError(f"'{text}' is no rate; write for example 'http_req_failed: rate<0.01'")
     below = match[1].startswith("<")
@@ -175,7 +184,19 @@ def _failures(text: str, metric: str | None, bound: str) -> str:
         raise ValueError(f"'{text}' promises nothing; write 'http_req_failed: rate<0.01' or 'checks: rate>0.99'")
     share = float(match[2]) / (100 if match[3] else 1)
     limit = f"{match[2]}{match[3] or ''}" if below else f"{1 - share:.12g}"
-    return f"< {limit}{' ' + ABORT if bound.endswith(ABORT) else ''}"
+    return f"< {limit} {aborting}".strip()
+
+
+def _parted(bound: str) -> tuple[str, str]:
+    """`< 9ms abortOnFail after 10s` as (`< 9ms`, `abortOnFail after 10s`); "" where it does not abort."""
+    match = _ABORTING.match(bound.strip())
+    if not match:
+        return bound.strip(), ""
+    return match[1], f"{ABORT} after {match[2]}" if match[2] else ABORT
+
+
+def _delay_s(aborting: str) -> float:
+    return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(aborting.removeprefix(ABORT)))
 
 
 def _shown(bound: str) -> str:
@@ -192,7 +213,11 @@ def _bounds(name: str, given: object) -> list[str]:
     if not isinstance(given, dict) or not isinstance(given.get("threshold"), str):
         raise ValueError(f"'{name}' is no promise; write a bound such as '< 100ms', or {{threshold = '< 100ms', "  # noqa: TRY004 -- pydantic shows a ValueError's words
                          f"{ABORT} = true}}")
-    strange = sorted(set(given) - {"threshold", ABORT})
+    strange = sorted(set(given) - {"threshold", ABORT, DELAY})
     if strange:
-        raise ValueError(f"'{name}': unknown key '{strange[0]}'; {nearest(strange[0], ['threshold', ABORT])}")
-    return [f"{given['threshold']}{' ' + ABORT if given.get(ABORT) else ''}"]
+        raise ValueError(f"'{name}': unknown key '{strange[0]}'; {nearest(strange[0], ['threshold', ABORT, DELAY])}")
+    delay = given.get(DELAY)
+    if delay is not None and not (isinstance(delay, str) and re.fullmatch(rf"(?:{_PART.pattern})+", delay)):
+        raise ValueError(f"'{name}': {DELAY} = {delay!r} is no duration; write for example '10s'")
+    aborting = "" if not given.get(ABORT) else f" {ABORT} after {delay}" if delay else f" {ABORT}"
+    return [f"{given['threshold']}{aborting}"]

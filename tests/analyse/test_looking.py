@@ -80,6 +80,9 @@ def test_only_a_promise_that_asks_for_it_aborts() -> None:
     assert not certainly_broken(look(begin(scenario(p99="< 1ms")), latency, due, int(due[-1])))
     aborting = look(begin(scenario(p99="< 1ms abortOnFail")), latency, due, int(due[-1]))
     assert certainly_broken(aborting) == "p(99) < 1ms: fail"
+    later = begin(scenario(p99="< 1ms abortOnFail after 20s"))
+    assert not certainly_broken(look(later, latency, due, int(19e9)))
+    assert certainly_broken(look(later, latency, due, int(20e9)))
     kept = look(begin(scenario(p99="< 90ms abortOnFail")), latency, due, int(due[-1]))
     assert not certainly_broken(kept)
 

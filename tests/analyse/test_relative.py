@@ -67,3 +67,17 @@ def test_without_a_baseline_nothing_is_said() -> None:
 def test_other_promises_and_cells_stay_as_they_are() -> None:
     cell = made("new", BASE, "p(99) < 10ms")
     assert with_relative([made("base", BASE), cell], "base")[1] is cell
+
+
+@pytest.mark.parametrize(("ours", "theirs", "verdict"), [
+    (BASE * math.inf, BASE, "fail"),
+    (np.array([math.inf, *BASE[1:] * 2]), BASE, "fail"),
+    (np.array([math.inf, *BASE[1:]]), BASE, "inconclusive"),
+    (BASE[:4] * math.inf, BASE[:4], "inconclusive"),
+    (BASE * math.inf, BASE * math.inf, "inconclusive"),
+])
+def test_a_p99_without_end_breaks_a_promise_that_the_baseline_keeps(ours: np.ndarray, theirs: np.ndarray,
+                                                                    verdict: str) -> None:
+    [said] = with_relative([made("base", theirs, P99), made("new", ours, P99)], "base")[1].promises
+    assert (said.verdict, "no finite" in said.reason) == (verdict, True)
+    assert ("sign test, p = 0.031" in said.reason) == (verdict == "fail")

@@ -95,6 +95,7 @@ def test_any_text_is_a_promise_or_one_sentence(text: str) -> None:
     ("p(99) > baseline * 1.1", "against a baseline"),
     ("p(99) < baseline * 1.1 abortOnFail", "over pairs of runs"),
     ("p(99) < 10ms abortonfail", "did you mean 'abortOnFail'?"),
+    ("p(99) < 10ms abortOnFail after lunch", "is no bound"),
     ("goodput < 5", "no goodput promise"),
     ("quickly", "is no threshold"),
 ])
@@ -109,3 +110,25 @@ def test_k6_tables_become_clauses() -> None:
         "http_req_failed": "rate<0.01", "errors": "< 2%", "goodput": "> baseline * 0.95",
     }) == {"p(95)": "< 200", "p(99)": "< 1s abortOnFail", "p(50)": "< 50", "errors": "< 0.01 and < 2%",
            "goodput": "> baseline * 0.95"}
+
+
+def test_k6_may_delay_its_aborts() -> None:
+    """k6's object form in full; read again it is the same."""
+    table = normal_slo({
+        "http_req_duration": {"threshold": "p(99)<200", "abortOnFail": True, "delayAbortEval": "1m30s"},
+        "http_req_failed": [{"threshold": "rate<0.01", "abortOnFail": True, "delayAbortEval": "500ms"},
+                            {"threshold": "rate<0.5", "abortOnFail": False, "delayAbortEval": "10s"}]})
+    assert table == {"p(99)": "< 200 abortOnFail after 1m30s", "errors": "< 0.01 abortOnFail after 500ms and < 0.5"}
+    assert normal_slo(table) == table
+    assert [(one.text, one.abort, one.abort_after_s) for one in parse_promises(table)] == [
+        ("p(99) < 200ms", True, 90.0), ("errors < 0.01", True, 0.5), ("errors < 0.5", False, 0.0)]
+
+
+@pytest.mark.parametrize(("table", "said"), [
+    ({"http_req_duration{expected_response:true}": "p(95)<200"}, "carry no tags here"),
+    ({"http_req_duration": {"threshold": "p(95)<200", "delayAbortEval": 10}}, "is no duration"),
+    ({"http_req_duration": {"threshold": "p(95)<200", "delayAbort": "10s"}}, "did you mean 'delayAbortEval'?"),
+])
+def test_what_k6_says_and_cannot_be_kept_here(table: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        normal_slo(table)
