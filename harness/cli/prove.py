@@ -1,5 +1,6 @@
 """`tailrace check`: the contracts of setups, point by point, stored for the report."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,11 +49,19 @@ def _check(setup: Setup, workload: Workload, device: str, machine: Machine, resu
     folder = results / machine.id
     hashes = nouns(setup, workload)
     findings = prove(setup, workload, lambda line: log.print(f"  {line}", markup=False, highlight=False),
-                     read_answers(folder, workload.name, hashes["workload"]), device)
+                     read_answers(folder, workload.name, _hashes_now(workload)), device)
     checked = Conformance(setup.name, workload.name, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), hashes,
                           findings.points, findings.versions, device=device)
     write_conformance(folder, checked, findings.answers)
     return checked
+
+
+def _hashes_now(workload: Workload) -> Callable[[str], Mapping[str, str]]:
+    """What setups that serve the workload are now, by name; nothing of one that is gone. Answers of other code prove
+    nothing."""
+    found = find_catalog()
+    names = set(found.setup_names())
+    return lambda name: nouns(found.setup(name), workload) if name in names else {}
 
 
 def _show(checked: Conformance) -> None:

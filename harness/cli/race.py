@@ -88,12 +88,20 @@ def race(asked: Asked, results: Path, how: How) -> int:
     if how.dry_run:
         for attempt in left:
             console.print(f"{attempt.order + 1:4} {name(attempt)}", markup=False, highlight=False)
+        console.print(lasting(left), markup=False, highlight=False)
         return Exit.OK
     with LiveView(console, len(left), plan.title) as view:
         if len(left) < len(attempts):
             view.say(f"{len(attempts) - len(left)} of {len(attempts)} runs are there already")
         run_attempts(left, bench, view)
     return _sum_up(plan, known, results, how, console)
+
+
+def lasting(attempts: Sequence[Attempt]) -> str:
+    """How many runs there are and for how long they are loaded, warm-ups included."""
+    load_s = sum(attempt.scenario.warmup_s + attempt.scenario.duration_s for attempt in attempts)
+    return (f"{len(attempts)} runs, {load_s / 60:.1f} minutes of load; starting and ending each server, seconds to a "
+            "quarter of a minute, comes on top")
 
 
 def refuse_page(attempts: Sequence[Attempt]) -> None:

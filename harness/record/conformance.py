@@ -5,6 +5,7 @@ The newest check replaces the one before it. The answers lie beside it, so that 
 
 import base64
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -67,7 +68,7 @@ def write_conformance(machine: Path, found: Conformance, answers: tuple[bytes, .
         if answers:
             kept = [base64.b64encode(answer).decode() for answer in answers[:ANSWERS_KEPT]]
             write_json(folder / f"{name}{_ANSWERS}", {"setup": found.arm, "workload": found.workload,
-                                                      "workload_hash": found.hashes["workload"], "answers": kept})
+                                                      "name": found.setup, "hashes": found.hashes, "answers": kept})
         write_json(folder / f"{name}.json", asdict(found))
     except OSError as error:
         raise TailraceError(f"{folder}: the check cannot be stored: {error.strerror}",
@@ -87,12 +88,13 @@ def read_conformance(machine: Path) -> list[Conformance]:
     return sorted(found, key=lambda each: (each.setup, each.workload))
 
 
-def read_answers(machine: Path, workload: str, workload_hash: str) -> dict[str, list[bytes]]:
-    """Setup -> its answers to the distinct items of that very workload; what cannot be read counts as none."""
+def read_answers(machine: Path, workload: str, now: Callable[[str], Mapping[str, str]]) -> dict[str, list[bytes]]:
+    """Setup -> its answers to the distinct items of the workload, where setup, workload and lock are what they were:
+    `now` gives a setup's hashes of today. What cannot be read counts as none."""
     answers: dict[str, list[bytes]] = {}
     for path in sorted((machine / layout.CONFORMANCE).glob(f"*-{workload}*{_ANSWERS}")):
         table = _table(path)
-        if (table.get("workload"), table.get("workload_hash")) == (workload, workload_hash):
+        if table.get("workload") == workload and table.get("hashes") and table["hashes"] == now(str(table.get("name"))):
             answers[str(table["setup"])] = [base64.b64decode(answer) for answer in table.get("answers", [])]
     return answers
 

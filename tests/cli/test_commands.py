@@ -49,7 +49,9 @@ def test_list_names_what_lies_in_the_tree() -> None:
 def test_a_dry_run_shows_every_run_and_makes_none(tmp_path: Path) -> None:
     done = tailrace("run", "race", "--dry-run", "--results", str(tmp_path / "results"))
     assert done.returncode == 0
-    assert len(done.stdout.splitlines()) == 60
+    *runs, lasting = done.stdout.splitlines()
+    assert len(runs) == 60
+    assert lasting.startswith("60 runs, 2.0 minutes of load;")
     assert not (tmp_path / "results").exists()
 
 

@@ -37,10 +37,12 @@ def test_a_check_reads_back_and_is_replaced_by_the_next(tmp_path: Path) -> None:
     write_conformance(tmp_path / "vm", found("ann"), tuple(b"%d" % n for n in range(100)))
     assert [(each.setup, each.points) for each in read_conformance(tmp_path / "vm")] == [
         ("ann", ()), ("flask", (Point("ready", "passed", "yes"),))]
-    answers = read_answers(tmp_path / "vm", "embed", "workload")
+    answers = read_answers(tmp_path / "vm", "embed", lambda _: HASHES)
     assert answers["flask"] == [b"a", b"b"]
     assert len(answers["ann"]) == ANSWERS_KEPT
-    assert read_answers(tmp_path / "vm", "embed", "another model") == {}
+    for noun in HASHES:
+        assert read_answers(tmp_path / "vm", "embed", lambda _, noun=noun: {**HASHES, noun: "changed"}) == {}
+    assert set(read_answers(tmp_path / "vm", "embed", lambda name: HASHES if name == "ann" else {})) == {"ann"}
     assert run_folders(tmp_path) == []
     assert not [path for path in (tmp_path / "vm" / "conformance").iterdir() if path.name.startswith(".")]
 
