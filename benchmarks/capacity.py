@@ -201,6 +201,8 @@ def main() -> int:
         done: list[Outcome] = []
         for outcome in pool.map(one, tasks):
             done.append(outcome)
+            print(f"{len(done)}/{len(tasks)} {outcome.shape} {outcome.error:+.1%} {outcome.requests:,} requests",
+                  file=sys.stderr, flush=True)
             if args.json:
                 args.json.write_text(json.dumps([{**vars(each), "error": each.error} for each in done], indent=1))
     print(HEADER)

@@ -26,6 +26,12 @@ __all__ = ["Capacity", "Found", "Probe", "Rate", "Result", "Sent", "search"]
 Kind = Literal["light", "burst", "load"]
 
 WARMUP_S = 1.0  # what a probe sends before it counts
+BUDGETED = 0.97  # of what is left: Poisson arrivals may be some more than expected
+
+SURE = 0.75  # of the boundary: a load that a last probe can be certified to pass at, where none was
+# An interval's half: so many standard errors of the probes' speeds, and at least so much of the rate, for the fit errs
+# too; chosen on seeds 9000 to 9106 of benchmarks/capacity.py, which says how often the truth lies within.
+WIDTH, LEAST_HALF = 2.0, 0.028
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,8 @@ class Sent:
 @dataclass(frozen=True)
 class Settings:
     """How a search goes. `start_rate` must be light for the setup; `most_rate` is what the generator may be asked. The
-    first burst assumes that batches carry `batch_gain` times as much; a probe lasts `least_s` at least."""
+    first burst assumes that batches carry `batch_gain` times as much; a load lasts `least_s` at least, a burst half of
+    that, and none is sent for which `requests` leaves less."""
 
     probes: int = 6
     requests: int = 49_000
@@ -77,8 +84,8 @@ class Settings:
     least_s: float = 1.0
     batch_gain: float = 2.0
     seed: int = 1
-    plan: tuple[tuple[float, int], ...] = ((0.84, 12_000), (0.985, 13_000), (1.06, 6_000), (0.98, 12_000))
-    shade: float = 0.008
+    plan: tuple[tuple[float, int], ...] = ((0.80, 15_000), (0.985, 13_000), (1.06, 5_000), (0.98, 12_000))
+    shade: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,7 @@ class Found:
 
 
 @dataclass
-class _Search:
+class Search:
     """A search under way."""
 
     probe: Callable[[Probe], Result]
@@ -113,11 +120,22 @@ class _Search:
     settings: Settings
     sent: list[Sent] = field(default_factory=list)
 
+    @property
+    def reach(self) -> float:
+        """The highest load worth asking for: what the generator sends, and the budget allows three probes of."""
+        settings = self.settings
+        return min(settings.most_rate, BUDGETED * settings.requests / 3 / (WARMUP_S + settings.least_s))
+
+    def affords_s(self, rate: float) -> float:
+        """Seconds of that load which the budget still allows, after the warm-up."""
+        left = self.settings.requests - sum(len(each.result.seen.due_s) for each in self.sent)
+        return BUDGETED * left / rate - WARMUP_S
+
     def send(self, kind: Kind, rate: float, requests: float) -> Sent:
         """Sends one more probe; its requests fit the budget and its length `longest_s`."""
         settings = self.settings
-        left = settings.requests - sum(len(each.result.seen.due_s) for each in self.sent)
-        duration_s = min(max(min(requests, 0.97 * left - WARMUP_S * rate) / rate, settings.least_s), settings.longest_s)
+        least_s = settings.least_s / 2 if kind == "burst" else settings.least_s
+        duration_s = min(max(requests / rate, least_s), self.affords_s(rate), settings.longest_s)
         probe = Probe(kind, rate, duration_s, settings.seed + len(self.sent))
         result = self.probe(probe)
         self.sent.append(Sent(probe, result, verdict_of(result.seen, self.promises) if not result.refused
@@ -166,7 +184,7 @@ def search(probe: Callable[[Probe], Result], promises: Sequence[Promise], hint: 
     if not wanted or len(wanted) != len(tuple(promises)):
         raise TailraceError("a capacity needs promises about latency or errors, and about nothing else",
                             "write for example --slo 'p(99)<100ms' --error '<0.1%'")
-    under = _Search(probe, wanted, hint, clients, settings or Settings())
+    under = Search(probe, wanted, hint, clients, settings or Settings())
     why = _calibrate(under)
     if why:
         return _nothing(under, why)
@@ -174,7 +192,9 @@ def search(probe: Callable[[Probe], Result], promises: Sequence[Promise], hint: 
     for share, requests in under.settings.plan:
         if under.left <= 0 or found.rate <= 0 or _settled(under, found.rate):
             break
-        rate = min(found.rate * _share(under, share), under.settings.most_rate)
+        rate = min(found.rate * _share(under, share), under.reach)
+        if under.affords_s(rate) < under.settings.least_s:
+            break
         under.send("load", rate, requests)
         if under.blamed():
             return _nothing(under, "", twin, found)
@@ -182,7 +202,7 @@ def search(probe: Callable[[Probe], Result], promises: Sequence[Promise], hint: 
     return _found(under, twin, spread, found)
 
 
-def _calibrate(under: _Search) -> str:
+def _calibrate(under: Search) -> str:
     """Sends the light probe and a burst that saturates; "" or why that cannot be."""
     light = under.send("light", under.settings.start_rate, under.settings.light)
     answered = light.result.seen.latency_s[np.isfinite(light.result.seen.latency_s)]
@@ -192,17 +212,17 @@ def _calibrate(under: _Search) -> str:
     gain = under.settings.batch_gain if under.hint.max_batch > 1 else 1.0
     rate = max(2.5 * workers * gain / float(np.median(answered)), 2 * under.settings.start_rate)
     for _ in range(2):
-        rate = min(rate, under.settings.most_rate)
+        rate = min(rate, under.reach)
         burst = under.send("burst", rate, min(under.settings.burst, 3.0 * rate))
         if under.blamed():
             return burst.result.refused
-        if burst.result.seen.saturated or rate >= under.settings.most_rate:
+        if burst.result.seen.saturated or rate >= under.reach:
             break
         rate *= 4
     return ""
 
 
-def _model(under: _Search) -> tuple[Twin, float, Boundary]:
+def _model(under: Search) -> tuple[Twin, float, Boundary]:
     """The twin of everything seen so far, its speed tuned on the loads probed, the standard error of that speed's log,
     and where the promise ends."""
     twin, spread = tuned(fitted(under.runs(), under.hint, under.clients, under.settings.seed, np.ones(1)),
@@ -210,15 +230,15 @@ def _model(under: _Search) -> tuple[Twin, float, Boundary]:
     return twin, spread, boundary(twin, under.promises)
 
 
-def _share(under: _Search, share: float) -> float:
+def _share(under: Search, share: float) -> float:
     """The planned share of the boundary, or one on the side that no certified probe has been on yet."""
     passed, failed = _edges(under)
     if share > 1 and math.isfinite(failed):
         return 0.97
-    return 0.88 if under.left == 1 and math.isnan(passed) else share
+    return SURE if under.left == 1 and math.isnan(passed) else share
 
 
-def _edges(under: _Search) -> tuple[float, float]:
+def _edges(under: Search) -> tuple[float, float]:
     """The highest load certified to pass (NaN for none) and the lowest above it certified to fail (inf for none).
 
     The light probe's load counts only where it passed: a setup that breaks its promise there may keep it further up.
@@ -231,34 +251,34 @@ def _edges(under: _Search) -> tuple[float, float]:
     return passed, failed
 
 
-def _settled(under: _Search, rate: float) -> bool:
+def _settled(under: Search, rate: float) -> bool:
     """Whether certified loads enclose the boundary within 3 % already."""
     passed, failed = _edges(under)
     return passed >= 0.97 * rate and failed <= 1.05 * rate
 
 
-def _found(under: _Search, twin: Twin, spread: float, found: Boundary) -> Found:
+def _found(under: Search, twin: Twin, spread: float, found: Boundary) -> Found:
     if found.rate <= 0:
         return _nothing(under, "the promise is broken at every load, however light", twin, found)
     passed, failed = _edges(under)
+    if found.rate * (1 - under.settings.shade) >= under.reach * 0.99:
+        return _nothing(under, "the setup carries more than the load generator can send"
+                        if under.reach == under.settings.most_rate else
+                        f"the setup carries more than {under.settings.requests:,} requests can show", twin, found)
     found = boundary(twin, under.promises, FINEST)
-    # Speed moves the boundary more where it lies further below the ceiling: λ = φµ − c.
-    half = min(max(2 * spread * ceiling(twin) / found.rate, 0.015), 0.2)
     value = found.rate * (1 - under.settings.shade)
     value = min(max(value, passed if math.isfinite(passed) else 0.0), failed)
-    low, high = value * (1 - half), value * (1 + half)
-    if value >= under.settings.most_rate * 0.99:
-        return _nothing(under, "the setup carries more than the load generator can send", twin, found)
-    return Found(Rate(value, low, high), passed, failed, found.binding, found.shape, twin,
-                 replace(found, rate=value), tuple(under.sent))
+    # Speed moves the boundary more where it lies further below the ceiling: λ = φµ − c.
+    half = min(max(WIDTH * spread * ceiling(twin) / found.rate, LEAST_HALF), 0.25)
+    rate = Rate(value, min(found.rate * (1 - half), value), max(found.rate * (1 + half), value))
+    return Found(rate, passed, failed, found.binding, found.shape, twin, replace(found, rate=value), tuple(under.sent))
 
 
-def _nothing(under: _Search, why: str, twin: Twin | None = None, found: Boundary | None = None) -> Found:
+def _nothing(under: Search, why: str, twin: Twin | None = None, found: Boundary | None = None) -> Found:
     passed, failed = _edges(under)
     limited = under.blamed()
     if limited:
         why = (f"the load generator, not the setup, was the limit at {limited.probe.rate:.0f} requests/s "
                f"({limited.result.refused})")
-    binding = "generator" if limited or "generator" in why else "latency"
+    binding = "generator" if limited or "generator" in why else found.binding if found else "latency"
     return Found(Rate(math.nan, passed, math.inf), passed, failed, binding, "", twin, found, tuple(under.sent), why)
-

@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness.catalog.slo import parse_promise
-from harness.decide.capacity import Probe, Result, Settings, search
+from harness.decide.capacity import Probe, Result, Search, Settings, search
 from harness.decide.twin import Clients, Service, Structure, Twin, play, poisson_s
 from harness.decide.twin_fit import Seen
 from harness.errors import TailraceError
@@ -31,7 +33,7 @@ def asked(probe: Probe) -> Result:
 def test_an_exponential_server_is_known_to_within_a_few_percent() -> None:
     """M/M/1: p99 = ln(100) / (µ − λ), so the promise ends at µ − ln(100) / limit."""
     found = search(asked, PROMISE, Structure(), Clients(timeout_s=30.0),
-                   Settings(plan=((0.98, 12_000), (0.98, 12_000))))
+                   Settings(plan=((0.98, 12_000),)))
     assert found.rate.value == pytest.approx(TRUTH, rel=0.06)
     assert found.rate.low < found.rate.value < found.rate.high
     assert len(found.sent) <= 6
@@ -39,6 +41,34 @@ def test_an_exponential_server_is_known_to_within_a_few_percent() -> None:
     assert (found.binding, found.shape) == ("latency", "smooth")
     assert not found.last_passed > 1.02 * TRUTH
     assert not found.first_failed < 0.98 * TRUTH
+
+
+def flood(probe: Probe) -> Result:
+    """What a probe records of a server that answers all at once; warm-up included."""
+    due = poisson_s(probe.rate, int(probe.requests * 1.5 + 2 * probe.rate) + 50, probe.seed) - 1.0
+    due = due[due < probe.duration_s]
+    zero = np.full(len(due), 1e-6)
+    return Result(Seen(f"run-{probe.seed}", float((due >= 0).sum()) / probe.duration_s, due, zero, due >= 0,
+                       np.ones(len(due), dtype=np.int64), zero, zero))
+
+
+@given(st.lists(st.floats(5.0, 60_000.0), max_size=6), st.integers(1_000, 60_000), st.sampled_from([0.5, 1.0, 4.0]))
+@settings(max_examples=30, deadline=None)
+def test_the_budget_of_requests_is_kept_at_any_speed(rates: list[float], budget: int, least_s: float) -> None:
+    """Poisson counts are some more than expected: 2 %, and four deviations of the budget."""
+    under = Search(flood, PROMISE, Structure(), Clients(), Settings(requests=budget, least_s=least_s))
+    for rate in rates:
+        wanted = min(rate, under.reach)
+        if under.affords_s(wanted) >= least_s:
+            under.send("load", wanted, 12_000)
+    assert sum(len(each.result.seen.due_s) for each in under.sent) <= budget * 1.02 + 4 * math.sqrt(budget)
+
+
+def test_a_setup_beyond_what_the_requests_can_show_has_no_capacity() -> None:
+    found = search(flood, PROMISE, Structure(), Clients(timeout_s=30.0), Settings(requests=1_500, plan=()))
+    assert math.isnan(found.rate.value)
+    assert "more than 1,500 requests can show" in found.why
+    assert found.requests <= 1_500
 
 
 def test_a_disturbed_probe_neither_certifies_nor_shifts_what_calm_ones_say() -> None:
