@@ -1,6 +1,6 @@
 """Does the twin predict real runs that it has not seen, and how fast is it?
 
-    tailrace run twin                                   # measures the loads (about 13 minutes; --resume goes on)
+    tailrace run twin                                   # measures the loads (half an hour; --resume goes on)
     python benchmarks/twin.py results --plan twin [--json FILE]     # 1 where a target is missed
     python benchmarks/twin.py --speed
 
@@ -84,6 +84,13 @@ def held_out(runs: list[StoredRun]) -> list[Held]:
     return found
 
 
+def cell_of(run: StoredRun) -> tuple[str, ...]:
+    """What runs must share to be fitted together: all but the load."""
+    meta = run.meta
+    return (meta.workload, meta.setup, meta.device, meta.machine_id, json.dumps(meta.knobs, sort_keys=True),
+            meta.hashes.get("setup", ""))
+
+
 def speed() -> float:
     """Seconds for 500 configurations of 20 000 requests, after the first call has compiled."""
     noise = np.random.default_rng(1).lognormal(0, 0.3, (2, 20_000))
@@ -111,11 +118,11 @@ def main() -> int:
         print(f"{CONFIGURATIONS} configurations of 20,000 requests in {took:.1f} s")
     if args.results is None:
         return int(missed)
-    cells: dict[tuple[str, str], list[StoredRun]] = defaultdict(list)
+    cells: dict[tuple[str, ...], list[StoredRun]] = defaultdict(list)
     for run in find_runs(args.results).runs:
         if args.plan in (None, run.meta.plan) and run.meta.status == "ok" and run.has_rows \
                 and not scenario_of(run).closed:
-            cells[run.meta.workload, run.meta.setup].append(run)
+            cells[cell_of(run)].append(run)
     held = [each for cell in sorted(cells) for each in held_out(cells[cell])]
     print("| workload | setup | load req/s | measured p99 ms | (its own ±) | predicted | error | |\n"
           "|---|---|---|---|---|---|---|---|")

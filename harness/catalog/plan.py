@@ -14,7 +14,7 @@ EVERY = "every"
 
 class Race(Noun):
     """One grid of a plan: every setup serves the workload under the scenario at each multiple of its load. `setups` are
-    names, or EVERY alone for all there are; `device` replaces the plan's."""
+    names, or EVERY alone for all there are; `device` and `duration_s` replace the plan's."""
 
     workload: str
     setups: tuple[str, ...] = Field(min_length=1)
@@ -22,6 +22,7 @@ class Race(Noun):
     loads: tuple[PositiveFloat, ...] = (1.0,)
     knobs: dict[str, dict[str, Knob]] = Field(default_factory=dict)
     device: Device | None = None
+    duration_s: PositiveFloat | None = None
 
 
 class Plan(Noun):

@@ -1,19 +1,20 @@
 """`tailrace capacity`: probes sent to a real setup, and what they say it carries."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.analyse.checks import checks_of
 from harness.analyse.frames import read_view
-from harness.analyse.model import Interval
+from harness.analyse.model import Check, Interval
 from harness.analyse.words import bounded, plain
 from harness.catalog.device import arm, device_of
 from harness.catalog.discover import Catalog, find_catalog
 from harness.catalog.scenario import Scenario
 from harness.catalog.setup import Knob
-from harness.catalog.slo import parse_promise
+from harness.catalog.slo import Promise, parse_promise
 from harness.catalog.toml import validate
 from harness.cli.live import LiveView
 from harness.cli.show import dump, grid, screen
@@ -25,6 +26,7 @@ from harness.errors import Exit, TailraceError
 from harness.plan.attempt import Attempt
 from harness.plan.expand import resolve_knobs
 from harness.record.capacity import capacity_id, write_capacity
+from harness.record.layout import CAPACITY
 from harness.record.read import StoredRun
 from harness.run.bench import Bench, this_bench
 from harness.run.possible import why_not
@@ -39,7 +41,8 @@ LIMITS = ("generator_cpu", "rate", "completeness")
 
 @dataclass(frozen=True)
 class Asked:
-    """What to search for: knobs are those changed of this setup; `chart` is where the curve goes."""
+    """What to search for: knobs are those changed of this setup; `chart` is where the curve goes, beside the
+    result where none is given."""
 
     setup: str
     workload: str
@@ -71,19 +74,34 @@ def capacity(asked: Asked, results: Path, as_json: bool) -> int:
     kept = recorded(bench, first, slo, found)
     if math.isfinite(found.rate.value):
         write_capacity(bench.folder, kept)
-    if asked.chart and found.boundary:
-        from harness.report.capacity import curve  # noqa: PLC0415  matplotlib is slow to load
-
-        asked.chart.write_text(curve(found, promises, f"{asked.setup} on {asked.workload}").svg, encoding="utf-8")
+    chart = draw(found, promises, f"{asked.setup} on {asked.workload}",
+                 asked.chart or bench.folder / CAPACITY / f"{kept.id}.svg")
     if as_json:
         dump({**asdict(kept), "why": found.why, "probes": [row(each) for each in found.sent]})
     else:
         console.print(grid("Probes", ["probe", "offered/s", "requests", "p50 ms", "p99 ms", "unanswered", "verdict"],
                            [list(row(each).values()) for each in found.sent]))
         console.print(sentence(kept, found), markup=False, highlight=False)
+        if chart:
+            console.print(f"Its curve: {chart}", markup=False, highlight=False)
     if math.isfinite(found.rate.value):
         return Exit.OK
     return Exit.INVALID if found.binding == "generator" else Exit.INCONCLUSIVE
+
+
+def draw(found: Found, promises: Sequence[Promise], name: str, path: Path) -> str:
+    """Writes the curve of latency against load with its bands; where it lies, "" where there is none to draw. Raises
+    TailraceError where it cannot be written."""
+    if found.boundary is None:
+        return ""
+    from harness.report.capacity import curve  # noqa: PLC0415  matplotlib is slow to load
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(curve(found, promises, name).svg, encoding="utf-8")
+    except OSError as error:
+        raise TailraceError(f"{path}: the curve cannot be written: {error.strerror}", "give another --chart") from None
+    return str(path)
 
 
 def settings_on(device: str, asked: Asked, most_rate: float) -> Settings:
@@ -128,13 +146,20 @@ def believed(run: StoredRun, limit_ms: float = math.inf) -> Result:
     if not run.has_rows:
         raise TailraceError(f"{run.folder.name}: no requests were recorded ({run.meta.reason})",
                             "look at its server.log")
-    accused = [check for check in checks_of(read_view(run))
+    refused, blames = accused(checks_of(read_view(run)), limit_ms)
+    return Result(seen(run), refused, blames)
+
+
+def accused(checks: Sequence[Check], limit_ms: float) -> tuple[str, str]:
+    """(why a probe certifies nothing, whose fault that is) as the checks say; ("", "") where it may. The generator's
+    own limits come before what merely disturbed it."""
+    against = [check for check in checks
                if check.severity == "invalid" and check.blames in ("generator", "host", "harness")
                and not (check.code in DELAYS and check.figures.get("p99_ms", math.inf) <= DECISIVE * limit_ms)]
-    if not accused:
-        return Result(seen(run))
-    limited = next((check for check in accused if check.code in LIMITS), None)
-    return Result(seen(run), (limited or accused[0]).message, "generator" if limited else "host")
+    if not against:
+        return "", ""
+    limited = next((check for check in against if check.code in LIMITS), None)
+    return (limited or against[0]).message, "generator" if limited else "host"
 
 
 def recorded(bench: Bench, first: Attempt, slo: dict[str, str], found: Found) -> Capacity:

@@ -81,8 +81,9 @@ def _cells(plan: Plan, race: Race, catalog: Catalog, cores: int) -> list[Attempt
     if stranger:
         raise TailraceError(f"plan {plan.name}: knobs are given for '{stranger[0]}', which does not race there",
                             nearest(stranger[0], list(race.setups)))
-    if plan.duration_s is not None and len(scenario.stage) == 1:
-        stage = scenario.stage[0].model_copy(update={"duration_s": plan.duration_s})
+    duration_s = race.duration_s or plan.duration_s
+    if duration_s is not None and len(scenario.stage) == 1:
+        stage = scenario.stage[0].model_copy(update={"duration_s": duration_s})
         scenario = scenario.model_copy(update={"stage": (stage,)})
     if plan.slo is not None:
         scenario = validate(Scenario, {**scenario.model_dump(), "slo": plan.slo}, f"plan {plan.name}")

@@ -6,6 +6,7 @@ import pytest
 
 from harness.catalog.discover import Catalog
 from harness.catalog.plan import Plan, Race
+from harness.decide.twin_predict import LEAST_ANSWERS
 from harness.errors import TailraceError
 from harness.plan.attempt import Attempt
 from harness.plan.expand import expand, key, missing
@@ -48,6 +49,23 @@ def test_rates_are_resolved_for_cores_and_load() -> None:
     rates = {a.load: a.scenario.stage[0].rate for a in expand(plan(), Catalog(ROOT), 3)}
     assert rates[2.0] == 2 * rates[1.0]
     assert rates[1.0] == 3 * Catalog(ROOT).scenario("fraud-steady").stage[0].rate_per_core
+
+
+def test_a_race_may_last_longer_than_its_plan() -> None:
+    race = {"workload": "fraud", "setups": ["flask"], "scenario": "fraud-steady", "loads": [1.0]}
+    attempts = expand(plan(duration_s=3.0, repetitions=1, race=[race, {**race, "loads": [2.0], "duration_s": 7.0}]),
+                      Catalog(ROOT), 3)
+    assert {a.load: a.scenario.duration_s for a in attempts} == {1.0: 3.0, 2.0: 7.0}
+
+
+def test_the_twins_loads_take_half_an_hour_on_two_cores_and_can_be_held_out() -> None:
+    starting_s, cores = 10.0, 1
+    attempts = expand(Catalog(ROOT).plan("twin"), Catalog(ROOT), cores)
+    assert sum(a.scenario.duration_s + a.scenario.warmup_s + starting_s for a in attempts) <= 35 * 60
+    held_out = [a for a in attempts if a.load < 3]
+    assert len(held_out) == 4 * 3 * 4
+    for a in held_out:
+        assert (a.scenario.stage[0].rate or 0) * a.scenario.duration_s > 1.2 * LEAST_ANSWERS
 
 
 def same(_attempt: Attempt) -> dict[str, str]:
