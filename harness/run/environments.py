@@ -16,6 +16,7 @@ from harness.catalog.workload import Workload
 from harness.errors import TailraceError
 from harness.parcel.source import Source, source
 from harness.run.content import hash_paths, made_once
+from harness.run.mortal import mortal
 from harness.run.pins import needed
 from harness.run.preinstalled import Preinstalled, preinstalled, quarrels_within, satisfied, see, standing_in
 
@@ -154,7 +155,7 @@ def _uv(told: Source, *arguments: str) -> str:
     import uv  # noqa: PLC0415  the one place that needs it
 
     words = [uv.find_uv_bin(), *arguments, *(_FROM_WHEELS if _only_wheels(told) and arguments[0] == "pip" else ())]
-    done = subprocess.run(words, env=_uv_variables(told), stdin=subprocess.DEVNULL,
+    done = subprocess.run(mortal(words), env=_uv_variables(told), stdin=subprocess.DEVNULL,
                           capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else _one_line(done.stderr) or f"uv ended with {done.returncode}"
 

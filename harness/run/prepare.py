@@ -14,6 +14,7 @@ from harness.errors import TailraceError
 from harness.run.agent import Agent
 from harness.run.content import files_below, hash_file, hash_paths, made_once
 from harness.run.environments import environment
+from harness.run.mortal import mortal
 
 _MANIFEST = "manifest.json"
 _SCRIPT = "prepare.py"
@@ -70,8 +71,9 @@ def _run_script(workload: Workload, out: Path, say: Callable[[str], None]) -> No
     python = environment([workload.prepare_lock or workload.lock], say).python
     said = [""]
     quiet = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
-    with subprocess.Popen([python, "-B", _SCRIPT, out], cwd=workload.folder, env=quiet, text=True, errors="replace",
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    with subprocess.Popen(mortal([python, "-B", _SCRIPT, out]), cwd=workload.folder, env=quiet, text=True,
+                          errors="replace", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT) as process:
         try:
             for line in process.stdout or ():
                 if line.strip():

@@ -1,4 +1,4 @@
-"""The command as a person meets it: real processes, exit codes, one sentence per mistake."""
+"""The command as a person meets it: exit codes, one sentence per mistake."""
 
 import json
 import os
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli import main
+
 ROOT = Path(__file__).resolve().parents[2]
 TOYS = ROOT / "tests" / "toys"
 LOCUSTFILE = Path(__file__).with_name("locust") / "search.py"
@@ -16,6 +18,17 @@ LOCUSTFILE = Path(__file__).with_name("locust") / "search.py"
 def tailrace(*arguments: str, root: Path = ROOT, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "harness", *arguments], cwd=cwd, capture_output=True, text=True,
                           env={**os.environ, "TAILRACE_ROOT": str(root), "PYTHONPATH": str(ROOT)}, check=False)
+
+
+def here(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The exit code of the command, run in this process, which has imported everything already."""
+    monkeypatch.setattr(sys, "argv", ["tailrace", *arguments])
+    monkeypatch.setenv("TAILRACE_ROOT", str(ROOT))
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert isinstance(left.value.code, int)
+    return left.value.code
 
 
 @pytest.mark.parametrize(("arguments", "code", "expected"), [
@@ -31,12 +44,30 @@ def tailrace(*arguments: str, root: Path = ROOT, cwd: Path = ROOT) -> subprocess
     (["compare", "docs"], 104, "docs: no finished run here"),
     (["verify", "no-such-run"], 2, "tailrace: no-such-run: no such run below results"),
 ])
-def test_a_mistake_gets_one_sentence_and_its_code(arguments: list[str], code: int, expected: str) -> None:
-    done = tailrace(*arguments)
-    assert done.returncode == code
-    assert expected in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert not done.stdout
+def test_a_mistake_gets_one_sentence_and_its_code(arguments: list[str], code: int, expected: str,
+                                                  monkeypatch: pytest.MonkeyPatch,
+                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    assert here(monkeypatch, *arguments) == code
+    said = capsys.readouterr()
+    assert expected in said.err
+    assert len(said.err.strip().splitlines()) == 1
+    assert not said.out
+
+
+def test_a_mistake_leaves_its_process_without_a_traceback() -> None:
+    done = tailrace("check", "flsk")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("tailrace: unknown setup 'flsk'")
+
+
+def test_help_loads_nothing_heavy() -> None:
+    script = ("import sys\nfrom harness.cli import main\nsys.argv = ['tailrace', '--help']\n"
+              "try:\n    main()\nexcept SystemExit:\n    print('loaded', *sys.modules)\n")
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "typer" in loaded
+    assert not loaded & {"pandas", "numpy", "scipy", "numba", "matplotlib", "locust", "gevent", "pyarrow", "pydantic",
+                         "rich"}
 
 
 def test_list_names_what_lies_in_the_tree() -> None:
@@ -46,10 +77,10 @@ def test_list_names_what_lies_in_the_tree() -> None:
     assert {each["name"] for each in listed["plans"]} >= {"race"}
 
 
-def test_a_dry_run_shows_every_run_and_makes_none(tmp_path: Path) -> None:
-    done = tailrace("run", "race", "--dry-run", "--results", str(tmp_path / "results"))
-    assert done.returncode == 0
-    *runs, lasting = done.stdout.splitlines()
+def test_a_dry_run_shows_every_run_and_makes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    assert here(monkeypatch, "run", "race", "--dry-run", "--results", str(tmp_path / "results")) == 0
+    *runs, lasting = capsys.readouterr().out.splitlines()
     assert len(runs) == 60
     assert lasting.startswith("60 runs, 2.0 minutes of load;")
     assert not (tmp_path / "results").exists()
