@@ -6,26 +6,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.analyse.model import Analysis
 from harness.catalog.device import arms, device_of
 from harness.catalog.discover import Catalog, find_catalog
 from harness.catalog.plan import Plan
 from harness.catalog.setup import Knob
 from harness.cli.ask import asked_plan, named_plan, promised, setups_of, with_locustfile
-from harness.cli.findings import gate_code, plan_words
 from harness.cli.live import LiveView, name
 from harness.cli.show import dump, screen
 from harness.cli.tuned import with_profiles
-from harness.cli.until import sitting, until
 from harness.decide.prices import parse_prices
 from harness.errors import Exit, TailraceError, UsageError
 from harness.plan.attempt import Attempt
 from harness.plan.expand import Key, expand, missing
 from harness.record.read import find_runs
-from harness.report.options import Options, analysed
-from harness.report.tables import text
-from harness.report.write import summary
-from harness.run.bench import this_bench
+from harness.run.bench import Bench, this_bench
 from harness.run.provenance import content
 from harness.run.race import race as run_attempts
 
@@ -82,8 +76,7 @@ def race(asked: Asked, results: Path, how: How) -> int:
         attempts = with_locustfile(attempts, asked.locustfile, asked.users, asked.duration_s or USERS_S)
     if how.web_port is not None:
         refuse_page(attempts)
-    attempts = until(how.until, how.until_cap_s, attempts)
-    bench = replace(bench, judge=sitting)
+    attempts, bench = _watched(attempts, bench, how)
     left = missing(attempts, measured(bench.folder), content) if how.resume else attempts
     if how.dry_run:
         for attempt in left:
@@ -102,6 +95,15 @@ def lasting(attempts: Sequence[Attempt]) -> str:
     load_s = sum(attempt.scenario.warmup_s + attempt.scenario.duration_s for attempt in attempts)
     return (f"{len(attempts)} runs, {load_s / 60:.1f} minutes of load; starting and ending each server, seconds to a "
             "quarter of a minute, comes on top")
+
+
+def _watched(attempts: list[Attempt], bench: Bench, how: How) -> tuple[list[Attempt], Bench]:
+    """Attempts that somebody judges while they run, and who does; as they are where nothing depends on it."""
+    if how.until is None and not any(promise.abort for each in attempts for promise in each.scenario.promises):
+        return attempts, bench
+    from harness.cli.until import sitting, until  # noqa: PLC0415 -- as in _sum_up
+
+    return until(how.until, how.until_cap_s, attempts), replace(bench, judge=sitting)
 
 
 def refuse_page(attempts: Sequence[Attempt]) -> None:
@@ -135,6 +137,12 @@ def _plan(catalog: Catalog, asked: Asked) -> Plan:
 
 
 def _sum_up(plan: Plan, known: list[str], results: Path, how: How, console: Console) -> int:
+    # What analyses takes a second to import: a mistake in the question is told before, and a race begins before.
+    from harness.cli.findings import gate_code, plan_words  # noqa: PLC0415
+    from harness.report.options import Options, analysed  # noqa: PLC0415
+    from harness.report.tables import text  # noqa: PLC0415
+    from harness.report.write import summary  # noqa: PLC0415
+
     title, question = plan_words(plan)
     analysis = analysed(Options(str(results), plan.name, plan.baseline, tuple(how.prices), False, title, question,
                                 how.usd_per_kwh, tuple(known)))
@@ -143,9 +151,6 @@ def _sum_up(plan: Plan, known: list[str], results: Path, how: How, console: Cons
     else:
         console.print(text(analysis))
         console.print(analysis.sentence, markup=False, highlight=False)
-    return gate_code(analysis) if how.gate else _ran_code(analysis)
-
-
-def _ran_code(analysis: Analysis) -> int:
-    """0 when every cell was measured or could not be; 111 when a run failed."""
-    return Exit.INVALID if analysis.failed else Exit.OK
+    if how.gate:
+        return gate_code(analysis)
+    return Exit.INVALID if analysis.failed else Exit.OK  # a cell that could not be measured here is no failure
