@@ -12,14 +12,16 @@ from typing import Any
 from harness.record.scrape import Scrape
 
 _SAMPLE = re.compile(r'^([A-Za-z_:][A-Za-z0-9_:]*)(?:\{(?:[^"}]|"(?:[^"\\]|\\.)*")*\})?[ \t]+(\S+)', re.MULTILINE)
-_PARTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    # what counts requests: the parts of their time, and the counters of µs that add up to each. Triton adds a batch's
-    # time once for each of its requests (docs/user_guide/metrics.md there), so the quotient is a request's mean.
-    "nv_inference_request_success": {
+_PARTS: Mapping[tuple[str, ...], Mapping[str, tuple[str, ...]]] = {
+    # what counts answers (the least of these): the parts of their time, and the counters of µs that add up to each.
+    # Triton adds a batch's time once for each of its requests (docs/user_guide/metrics.md there), so the quotient is a
+    # request's mean. TorchServe counts a request when it comes, its time when it is answered, and looks at /metrics
+    # among what went well: each alone is too many where load was stopped, or by one.
+    ("nv_inference_request_success",): {
         "queue": ("nv_inference_queue_duration_us",),
         "model": ("nv_inference_compute_input_duration_us", "nv_inference_compute_infer_duration_us",
                   "nv_inference_compute_output_duration_us")},
-    "ts_inference_requests_total": {"queue": ("ts_queue_latency_microseconds",)},
+    ("ts_inference_requests_total", "Requests2XX"): {"queue": ("ts_queue_latency_microseconds",)},
 }
 
 
@@ -38,14 +40,13 @@ def mean_ms(before: Scrape, after: Scrape) -> dict[str, float]:
     """Part (queue, model) -> mean ms of a request between the looks; empty where either look is missing, no request
     was counted, or a counter began anew between them."""
     first, last = samples(before.metrics), samples(after.metrics)
-    for requests, parts in _PARTS.items():
-        names = [requests, *(name for each in parts.values() for name in each)]
+    for answers, parts in _PARTS.items():
+        names = [*answers, *(name for each in parts.values() for name in each)]
         if not first or any(name not in last or last[name] < first.get(name, 0.0) for name in names):
             continue
         grown = {name: last[name] - first.get(name, 0.0) for name in names}
-        if grown[requests] > 0:
-            return {part: sum(grown[name] for name in theirs) / grown[requests] / 1e3
-                    for part, theirs in parts.items()}
+        if (count := min(grown[name] for name in answers)) > 0:
+            return {part: sum(grown[name] for name in theirs) / count / 1e3 for part, theirs in parts.items()}
     return {}
 
 

@@ -49,6 +49,13 @@ def test_means_of_requests_are_differences_over_the_load() -> None:
     assert mean_ms(*TORCHSERVE) == pytest.approx({"queue": (25700985.596 - 19242617.1) / 32e3})
 
 
+def test_requests_that_torchserve_never_answered_are_not_counted() -> None:
+    pending = TORCHSERVE[1].metrics.replace('hostname="localhost",} 34.0', 'hostname="localhost",} 84.0')
+    assert pending != TORCHSERVE[1].metrics
+    told = mean_ms(TORCHSERVE[0], Scrape(pending))
+    assert told["queue"] == pytest.approx(mean_ms(*TORCHSERVE)["queue"] * 32 / 33)
+
+
 def test_a_histogram_counts_the_requests_of_the_load() -> None:
     assert requests_by_batch(*TRITON) == {1: 1, 2: 2, 3: 6, 4: 4, 5: 5, 6: 6, 8: 8}
     assert requests_by_batch(*TORCHSERVE) == {}
