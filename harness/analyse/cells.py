@@ -62,7 +62,7 @@ def _summary(run: RunFigures) -> RunSummary:
         p99_ms=order_statistic_interval(run.ordered_ms, 0.99, effective=size),
         beyond={promise.text: beyond(promise, run) for promise in run.scenario.promises
                 if promise.metric == "latency" and not promise.relative},
-        schedule=run.schedule, stopped=run.stopped,
+        schedule=run.schedule, stopped=run.stopped, looked=run.stopped_by_looking,
     )
 
 

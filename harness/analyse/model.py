@@ -38,7 +38,8 @@ class RunSummary:
     `effective` is how many independent requests say as much about the p99, and `p99_ms` its interval within this run
     (order statistics at that size), which says nothing of the next run. `beyond` maps a latency promise's text to the
     share of requests that were slower than its limit or failed. `schedule` is alike for runs that met the same arrivals
-    and payloads ("" where nobody can tell); `stopped` says why a run over capacity was stopped early.
+    and payloads ("" where nobody can tell); `stopped` says why a run over capacity was stopped early; `looked`
+    whether its length depended on what was seen in it.
     """
 
     run_id: str
@@ -57,6 +58,7 @@ class RunSummary:
     beyond: dict[str, float] = field(default_factory=dict)
     schedule: str = ""
     stopped: str = ""
+    looked: bool = False
 
     @property
     def valid(self) -> bool:

@@ -65,7 +65,8 @@ def receive_lag(view: RunView) -> Check:
     tenth of the median latency; invalid above twice that."""
     told = [float(each["receive_p99_ms"]) for each in view.generators if "receive_p99_ms" in each]
     if not told:
-        return Check("receive_lag", "ok", "the kernel gave no receive stamps")
+        return Check("receive_lag", "note", "the kernel gave no receive stamps, so when answers came is not known",
+                     "look at the check lag: who sends late reads late", "harness")
     allowed = max(RECEIVE_P99_MS, RECEIVE_SHARE_OF_P50 * view.median_ms)
     figures = {"p99_ms": max(told), "allowed_p99_ms": allowed}
     if max(told) > allowed:
@@ -97,7 +98,9 @@ def cached(view: RunView) -> Check:
     told = view.meta.facts.get("repeats") or {}
     fresh, again = (np.asarray(told.get(name) or [], dtype=np.float64) for name in ("fresh_ms", "repeat_ms"))
     if len(fresh) < CACHE_PAIRS or len(fresh) != len(again):
-        return Check("cached", "ok", "not asked whether answers are remembered")
+        return Check("cached", "note", f"not told whether answers are remembered: {len(fresh)} of {CACHE_PAIRS} pairs",
+                     "look at server.log: payloads sent twice after the load failed or took too long", "harness",
+                     {"pairs": float(len(fresh))})
     ratio, faster = float(np.median(again / fresh)), float(np.mean(again < fresh))
     figures = {"ratio": ratio, "faster_share": faster, "pairs": float(len(fresh))}
     if ratio < CACHED_RATIO and faster >= CACHED_SHARE:

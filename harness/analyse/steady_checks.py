@@ -43,7 +43,12 @@ def saturation(view: RunView) -> Check:
 
 
 def warmup(view: RunView) -> Check:
-    """A warning where the run had not settled when it began to count; what is found is not counted."""
+    """A warning where the run had not settled when it began to count; what is found is not counted. A note where the
+    load changes, for then a slow start cannot be told from its load."""
+    [stage, *others] = view.stages
+    if others or stage.rate_end not in (None, stage.rate):
+        return Check("warmup", "note", "a warm-up was not looked for: the load has several stages, or ramps",
+                     "warm up longer than the setup needs at one steady load", "harness")
     found = view.warm_up
     figures = {"requests": float(found.requests), "ratio": found.ratio, "p_value": found.p_value}
     if not found.requests:

@@ -255,4 +255,8 @@ def cell_verdict(promises: Sequence[PromiseVerdict], runs: Sequence[Accused], fa
 
 
 def _first(accused: Sequence[Check]) -> str:
-    return accused[0].message if accused else "they were cut short"
+    """The first accusation, and whose doing it is."""
+    if not accused:
+        return "they were cut short"
+    whose = f" (the {accused[0].blames}'s doing)" if accused[0].blames else ""
+    return f"{accused[0].message}{whose}"

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from harness.analyse.compare import TELLING
 from harness.analyse.model import Cell, Interval, Verdict
 from harness.report.select import Match, bounded, p99
 from harness.report.traces import Timeline
@@ -55,6 +56,8 @@ def ranking(match: Match) -> str:
     seen = [match.detectable(cell, best) for cell in tied]
     if all(math.isfinite(least) for least in seen):
         span += f"; a ratio of {times(max(seen))} would have shown"
+    elif any(math.isinf(least) for least in seen):
+        span += f"; only a ratio above {times(TELLING)} would have shown"
     if not slower:
         return f"~ Inconclusive: {names} cannot be told apart at p99 ({span})."
     return f"{names} cannot be told apart at p99 (~, {span}); against {name}, {behind}."

@@ -99,7 +99,8 @@ def _sentence(base: str, each: Faced) -> str:
     told = [f"{times(goodput.ratio.value)} the goodput ({plain(goodput.ratio.low)} to {plain(goodput.ratio.high)})"] \
         if goodput.told else []
     told += [f"{times(tail.ratio.value)} the p99"] if tail.told else []
-    untold = [name for name, compared in (("goodput", goodput), ("p99", tail)) if not compared.told]
+    untold = [f"{name}{ratio(compared).removeprefix('~')}" for name, compared in (("goodput", goodput), ("p99", tail))
+              if not compared.told]
     lead = f"{each.side} has {listed(told)} of {base}{_cheaper(each)}" if told else f"on {each.side} against {base}"
     doubt = f"{', ' if told else ' '}~ no difference in {listed(untold)} can be told" if untold else ""
     promise = each.promise or "nothing promised"

@@ -112,7 +112,8 @@ def _table(analysis: Analysis, match: Match) -> Table:
     family = max((each.family for each in among(analysis, match)), default=1)
     fair = [f"{family} comparisons were corrected together (Holm), and what would have shown with them."]
     said += _cost_note(match.cells)
-    return Table(clean(title), tuple(head), tuple(marked), (*_notes(lines), *said, *fair * (family > 1), *why, *notes))
+    signs = (*_notes(lines), *said, *fair * (family > 1), *_worth(match), *why, *notes)
+    return Table(clean(title), tuple(head), tuple(marked), signs)
 
 
 def _cost_note(cells: Sequence[Cell]) -> list[str]:
@@ -166,6 +167,17 @@ def _absent(analysis: Analysis) -> list[tuple[str, Line]]:
     return [(clean(name), Line(clean(name.split(" × ")[0]), verdict, clean(why), ()))
             for verdict, reasons in (("failed", analysis.failed), ("skipped", analysis.skipped))
             for name, why in reasons.items()]
+
+
+def _worth(match: Match) -> list[str]:
+    """How many independent requests figures rest on, and which runs were as long as what they showed let them be."""
+    cells = [cell for cell in match.cells if cell.verdict != "invalid"]
+    worth = [f"{clean(cell.setup)} {sum(run.effective for run in cell.runs if run.valid):,.0f} of "
+             f"{sum(run.n for run in cell.runs if run.valid):,}" for cell in cells]
+    looked = [clean(cell.setup) for cell in cells if any(run.looked for run in cell.runs)]
+    return [f"Independent requests at p99: {', '.join(worth)}."] * bool(worth) + [
+        f"{', '.join(looked)}: runs ended by what was seen in them, so p50 and p99 lean to it; the verdict allows "
+        "for that."] * bool(looked)
 
 
 def _notes(lines: Sequence[Line]) -> list[str]:

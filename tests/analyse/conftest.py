@@ -26,6 +26,9 @@ META = RunMeta(
 )
 
 
+REPEATS = {"fresh_ms": [1.0] * 6, "repeat_ms": [1.0] * 6}
+
+
 def lindley(arrival_s: NDArray[np.float64], service_s: NDArray[np.float64]) -> NDArray[np.float64]:
     """Seconds in system of each request at one first-come-first-served server (Lindley 1952, unrolled)."""
     work = np.cumsum(service_s)
@@ -65,13 +68,15 @@ def queue_columns(seed: int, *, rate: float = 500.0, duration_s: float = 20.0, w
 def quiet_generator(n: int, **changes: Any) -> dict[str, Any]:
     """What an undisturbed generator says at its end."""
     return {"n": n, "cpu_s": 4.0, "wall_s": 20.0, "gc_pauses": 0, "gc_ms": 0.0, "hiccup_realtime": True,
-            "hiccup_pauses_ns": [], **changes}
+            "hiccup_pauses_ns": [], "receive_p99_ms": 0.1, **changes}
 
 
 def run_view(columns: Columns, scenario: dict[str, Any] | None = None, **changes: Any) -> RunView:
     """The view of a run with those columns; `scenario` and `changes` replace fields of its meta."""
     told = quiet_generator(len(columns["seq"]), in_flight_ns=flown_ns(columns))
-    facts = {"start_s": 1.5, "generators": [told]}
+    facts = {"start_s": 1.5, "generators": [told], "repeats": REPEATS}
+    if "facts" in changes:
+        changes["facts"] = {"repeats": REPEATS, **changes["facts"]}
     meta = replace(META, **{"facts": facts, "scenario_resolved": {**SCENARIO, **(scenario or {})}, **changes})
     return view(meta, columns)
 

@@ -146,7 +146,7 @@ def test_what_the_generators_say_of_themselves_is_heard(queue: Queue, seen: Seen
     assert accused(seen(columns, facts={"generators": [collecting]})) == {"collector_pauses": "warning",
                                                                            "littles_law": "note"}
     assert accused(seen(columns, facts={})) == {"generator_cpu": "note", "host_pauses": "note",
-                                                 "littles_law": "note"}
+                                                 "littles_law": "note", "receive_lag": "note"}
 
 
 def test_times_that_cannot_be_break_littles_law(queue: Queue, seen: Seen) -> None:
@@ -264,3 +264,22 @@ def test_no_counted_row_is_said_and_crashes_nothing(queue: Queue, seen: Seen) ->
     assert accused(seen(early)) == {"completeness": "invalid"}
     empty = {name: values[:0] for name, values in columns.items()}
     assert accused(seen(empty)) == {"completeness": "invalid"}
+
+
+def test_several_loads_under_one_promise_are_told(queue: Queue, seen: Seen) -> None:
+    times = np.concatenate([np.arange(1000) / 100, 10 + np.arange(9000) / 900])
+    stages = [{"arrivals": "constant", "duration_s": 10.0, "rate": rate} for rate in (100.0, 900.0)]
+    columns = queue(6, times_s=times)
+    columns["stage"] = np.where(columns["due_ns"] >= 10**10, 1, columns["stage"]).astype(np.int8)
+    said = accused(seen(columns, {"stage": stages}))
+    assert (said["ramp"], said["warmup"]) == ("warning", "note")
+    assert "ramp" not in accused(seen(columns, {"stage": stages, "slo": {"errors": "< 1%"}}))
+
+
+def test_no_data_is_no_acquittal(queue: Queue, seen: Seen, generator: Generator) -> None:
+    columns = queue(6)
+    told = generator(len(columns["seq"]), in_flight_ns=flown_ns(columns))
+    del told["receive_p99_ms"]
+    few = {"fresh_ms": [1.0] * 5, "repeat_ms": [0.1] * 5}
+    assert accused(seen(columns, facts={"generators": [told], "repeats": few})) == {
+        "receive_lag": "note", "cached": "note"}

@@ -13,7 +13,7 @@ from harness.analyse.cells import cell
 from harness.analyse.checks import checks_of
 from harness.analyse.compare import compare
 from harness.analyse.figures import figures
-from harness.analyse.frames import RunView
+from harness.analyse.frames import RunView, flown_ns
 from harness.analyse.model import Check
 from harness.record.scrape import Scrape
 
@@ -96,7 +96,7 @@ def test_a_process_off_its_cpus_spoils_the_run(queue: Queue, seen: Seen) -> None
 def test_facts_of_the_run_are_heard(queue: Queue, seen: Seen, generator: Generator, facts: dict[str, Any],
                                     expected: dict[str, str]) -> None:
     columns = queue(4)
-    told = {"generators": [generator(len(columns["seq"]))], **facts}
+    told = {"generators": [generator(len(columns["seq"]), in_flight_ns=flown_ns(columns))], **facts}
     assert accused(seen(columns, facts=told)) == expected
 
 
@@ -110,7 +110,8 @@ def test_facts_of_the_run_are_heard(queue: Queue, seen: Seen, generator: Generat
 def test_clocks_and_late_reading_are_heard(queue: Queue, seen: Seen, generator: Generator, said: dict[str, Any],
                                            expected: dict[str, str]) -> None:
     columns = queue(5)
-    assert accused(seen(columns, facts={"generators": [generator(len(columns["seq"]), **said)]})) == expected
+    told = generator(len(columns["seq"]), in_flight_ns=flown_ns(columns), **said)
+    assert accused(seen(columns, facts={"generators": [told]})) == expected
 
 
 @pytest.mark.parametrize(("metrics", "expected"), [
@@ -134,7 +135,7 @@ def test_a_ramp_under_a_latency_promise_is_noticed(queue: Queue, seen: Seen) -> 
     counts = np.arange(4000)
     ramp_s = 2 * counts / (100 + np.sqrt(100**2 + 2 * 10 * counts))
     ramp = {"stage": [{"arrivals": "constant", "duration_s": 20.0, "rate": 100.0, "rate_end": 300.0}]}
-    assert accused(seen(queue(8, times_s=ramp_s), ramp)) == {"ramp": "warning"}
+    assert accused(seen(queue(8, times_s=ramp_s), ramp)) == {"ramp": "warning", "warmup": "note"}
     assert accused(seen(queue(8, times_s=ramp_s), {**ramp, "slo": {"errors": "< 1%"}})) == {}
 
 
@@ -174,7 +175,7 @@ def test_a_run_stopped_early_counts_until_then_and_fails(queue: Queue, seen: See
     columns["error"][flying | never], columns["status"][flying | never] = "aborted", 0
     columns["sent_ns"][never] = columns["done_ns"][never] = -(1 << 62)
     columns["done_ns"][flying] = 10 * 10**9
-    facts = {"generators": [generator(len(columns["seq"]))],
+    facts = {"generators": [generator(len(columns["seq"]), in_flight_ns=flown_ns(columns))],
              "stopped": {"at_s": 10.0, "why": "over capacity: it was stopped"}}
     view = seen(columns, facts=facts)
     assert accused(view) == {"saturation": "note"}
