@@ -25,6 +25,7 @@ ERROR, WORTH = 0.05, 0.05
 STEPS = 401
 SEARCHES = 5  # of a capacity, each with another seed, tell a fair difference
 SEED = 20260101
+LOOKS = 3     # at intervals of one search, and of two, and at repetitions of searches: each has its part of the error
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ def at_one_load(offers: Sequence[Offer]) -> list[Offer]:
 def compared(best: Offer, other: Offer, demand: Curve, fleet: Fleet, wish: Wish, among: int) -> Pair:
     """How the cost of `other` compares, where `among` setups are to choose from."""
     error, worth = min(1.0, 2 * wish.error / among), math.log1p(wish.worth)
+    error /= LOOKS if best.searches or other.searches else 1
     logs = paired_logs(each_monthly_usd(best, demand, fleet), each_monthly_usd(other, demand, fleet))
     if len(logs) >= 2:
         ratio, more = ratio_ever(logs, error), more_repetitions(logs, error, worth)
