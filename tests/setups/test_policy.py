@@ -163,7 +163,7 @@ def test_replicas_that_learned_apart_agree_on_the_mean() -> None:
     assert mean_law([one, two]) == Law((2.0, 2.0, 2.0, 2.0), (2.0, 3.0))
 
 
-@settings(deadline=None)    # the first example pays for what is loaded
+@settings(deadline=None, max_examples=15)    # the first example pays for what is loaded, each for 2 000 steps
 @given(st.floats(0.5, 2.0))
 def test_costs_follow_a_machine_that_changes(drift: float) -> None:
     true = line(1e-3, 1e-3, 1e-5)
