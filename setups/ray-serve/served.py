@@ -28,11 +28,12 @@ def listen_on_loopback(host: str) -> None:
 @serve.deployment
 @serve.ingress(app)
 class Served:
-    """Ray counts a replica as running once __init__ has returned, so once it has answered a golden request."""
+    """Ray counts a replica as running once __init__ has returned, so once it has answered a golden request. `host` is
+    the only address it may listen on, "" in a cluster that is not ours."""
 
-    def __init__(self, max_batch: int, max_wait_s: float) -> None:
-        if not os.environ.get("KNOB_RAY_ADDRESS"):
-            listen_on_loopback(os.environ["HOST"])
+    def __init__(self, max_batch: int, max_wait_s: float, host: str) -> None:
+        if host:
+            listen_on_loopback(host)
         self._model = model.load(Path(os.environ["MODEL_DIR"]), int(os.environ["THREADS"]), os.environ["DEVICE"])
         model.predict(self._model, [model.decode(golden_bodies(Path(os.environ["WORKLOAD"]))[0])])
         self._complete = False

@@ -57,7 +57,8 @@ def serve_until_told(folder: str) -> None:
         max_queued_requests=int(os.environ["KNOB_QUEUE"]),
         ray_actor_options={"num_cpus": 1, "num_gpus": int(SHARES / workers) / SHARES if on_gpu else 0},
         graceful_shutdown_wait_loop_s=0.2, graceful_shutdown_timeout_s=STOP_S)
-    serve.run(replicas.bind(int(os.environ["KNOB_MAX_BATCH"]), float(os.environ["KNOB_MAX_WAIT_MS"]) / 1e3), name=APP)
+    serve.run(replicas.bind(int(os.environ["KNOB_MAX_BATCH"]), float(os.environ["KNOB_MAX_WAIT_MS"]) / 1e3,
+                            "" if address else host), name=APP)
     told.wait()
     serve.delete(APP)
     if not address:
