@@ -20,7 +20,7 @@ CACHED_SHARE = 0.9
 FLOODED_BYTES = 8_000_000
 
 _SAMPLE = re.compile(r"^([A-Za-z_:][A-Za-z0-9_:]*)(?:\{[^}]*\})?\s+([0-9.eE+-]+)", re.MULTILINE)
-_RETRIES = re.compile(r"(?:^|_)retr(?:y|ies|ied)(?:_|$)")
+_RETRIES = re.compile(r"(?:^|_)retr(?:y|ies|ied)(?:_(?!created$)|$)")
 _SERVED = re.compile(r"(?:^|_)(?:predictions|inferences|inference_count)(?:_total)?$")
 
 

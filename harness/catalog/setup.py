@@ -1,5 +1,6 @@
 """Setup: one way to serve any workload."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,6 +14,7 @@ from harness.protocols.codec import MODEL, Codec
 from harness.protocols.table import CODECS
 
 Knob = bool | int | float | str
+BEHIND_KNOBS = "engine_knobs"
 
 
 class Needs(Noun):
@@ -132,12 +134,13 @@ class Setup(Noun):
     def with_knobs(self, knobs: Mapping[str, Knob]) -> Self:
         """The setup with those knobs as defaults and what follows from them: the protocol and its routes. Raises
         TailraceError when the knobs name a protocol that is not known."""
+        knobs = {**self.knobs, **knobs}
         spoken = str(_spoken(self.protocol, knobs))
         if spoken not in CODECS:
             raise TailraceError(f"setup {self.name}: the protocol '{spoken}' is not known",
                                 nearest(spoken, list(CODECS)))
         before, after = self.codec, CODECS[spoken]
-        changed: dict[str, object] = {"knobs": {**self.knobs, **knobs}, "protocol": spoken,
+        changed: dict[str, object] = {"knobs": knobs, "protocol": spoken,
                                       "behind": _spoken(self.behind, knobs)}
         if self.predict == before.path(MODEL):
             changed["predict"] = after.path(MODEL)
@@ -147,8 +150,8 @@ class Setup(Noun):
 
     @property
     def parts(self) -> tuple["Setup", ...]:
-        """The setup itself, and the one behind it. Raises TailraceError when that is not there, or stands in front of
-        another."""
+        """The setup itself, and the one behind it with the knobs that `engine_knobs` gives it. Raises TailraceError
+        when that is not there, does not have such a knob, or stands in front of another."""
         name = str(_spoken(self.behind, self.knobs))
         if not name:
             return (self,)
@@ -159,13 +162,23 @@ class Setup(Noun):
         if other.behind:
             raise TailraceError(f"setup {self.name}: '{name}' stands in front of another setup itself",
                                 "name an engine")
-        return (self, other)
+        return (self, other.with_knobs(self.behind_knobs(other)))
+
+    def behind_knobs(self, other: "Setup") -> dict[str, Knob]:
+        """The values that `engine_knobs` gives knobs of the setup behind it. Raises TailraceError."""
+        return dict(_pair(pair, other) for pair in str(self.knobs.get(BEHIND_KNOBS, "")).split())
 
     @property
     def unnamed(self) -> str:
-        """Why it cannot run as its knobs are: which one only the user can give; "" when none is missing."""
-        absent = [name for name in self.must_name if self.knobs.get(name) in (None, "")]
-        return f"it asks for its knob: --knob {self.name}.{absent[0]}=…" if absent else ""
+        """Why it cannot run as its knobs are: which one only the user can give, in it or in the setup behind it; ""
+        when none is missing."""
+        for part in self.parts:
+            absent = [name for name in part.must_name if part.knobs.get(name) in (None, "")]
+            if absent and part is self:
+                return f"it asks for its knob: --knob {self.name}.{absent[0]}=…"
+            if absent:
+                return f"{part.name} asks for its knob: --knob {self.name}.{BEHIND_KNOBS}={absent[0]}=…"
+        return ""
 
     @property
     def needed(self) -> Needs:
@@ -183,6 +196,19 @@ class Setup(Noun):
         """The folders whose content makes the setup what it is."""
         return tuple(dict.fromkeys(folder for part in self.parts for folder in (
             part.folder, *(part.folder.parent / name for name in part.shares))))
+
+
+def _pair(pair: str, part: Setup) -> tuple[str, Knob]:
+    """`name=value` with the value of the type of the knob's default. Raises TailraceError."""
+    name, found, value = pair.partition("=")
+    if not found or name not in part.knobs:
+        raise TailraceError(f"knob '{BEHIND_KNOBS}': '{pair}' is not like name=value",
+                            f"knobs of {part.name}: {', '.join(part.knobs)}")
+    try:
+        words = isinstance(part.knobs[name], str) and part.knobs[name] not in ("cores", "auto")
+        return name, value if words else json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def _spoken(word: object, knobs: Mapping[str, Any]) -> object:

@@ -26,7 +26,7 @@ from harness.run.environments import Environment, environments
 from harness.run.fidelity import differences, unlike_version
 from harness.run.generators import Generators
 from harness.run.generators import Progress as Progress  # noqa: PLC0414 -- watchers import it from here
-from harness.run.launch import Place, scratch_folder, server_command
+from harness.run.launch import Place, engine_knobs, scratch_folder, server_command
 from harness.run.live_rows import LiveRows
 from harness.run.overload import Overload
 from harness.run.possible import why_not
@@ -116,6 +116,8 @@ def _measure(run: Run) -> None:
     if skip:
         return outcome.end("skipped", skip)
     outcome.environments = environments(attempt.setup, attempt.workload, run.say)
+    if behind := engine_knobs(attempt.setup, len(run.bench.cores.server), attempt.device):
+        outcome.facts["engine_knobs"] = behind
     outcome.facts["env_bytes"] = sum(each.bytes for each in outcome.environments)
     outcome.facts["unlike_lock"] = [
         said for part, made in zip(attempt.setup.parts, outcome.environments, strict=True)

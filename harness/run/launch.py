@@ -18,7 +18,6 @@ from harness.run.exchange import HOST
 from harness.run.process import Command
 from harness.run.sockets import free_port
 
-_BEHIND_KNOBS = "engine_knobs"
 THREADS_KNOB = "threads"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
                      "TOKENIZERS_NUM_THREADS", "RAYON_NUM_THREADS")
@@ -71,7 +70,8 @@ def server_command(setup: Setup, workload: Workload, knobs: Mapping[str, Knob], 
     """The command that starts the setup on that port. Raises TailraceError when it cannot be written out or found."""
     env = server_env(setup, workload, knobs, place, port)
     for part in setup.parts[1:]:
-        env["BEHIND"] = str(_write_behind(part, workload, knobs, replace(place, pythons=place.pythons[1:])))
+        own = engine_knobs(setup.with_knobs(knobs), len(place.cpus), place.device)
+        env["BEHIND"] = str(_write_behind(part, workload, own, replace(place, pythons=place.pythons[1:])))
     values = {**{name: text(value) for name, value in knobs.items()},
               "host": HOST, "port": str(port), "python": str(place.python)}
     try:
@@ -87,10 +87,14 @@ def server_command(setup: Setup, workload: Workload, knobs: Mapping[str, Knob], 
                    stop_timeout_s=setup.stop_timeout_s, remove_if_orphaned=str(place.scratch))
 
 
-def _write_behind(part: Setup, workload: Workload, knobs: Mapping[str, Knob], place: Place) -> Path:
+def engine_knobs(setup: Setup, cores: int, device: str) -> dict[str, Knob]:
+    """Every knob's value of the setup behind this one; none where nothing stands behind it. Raises TailraceError."""
+    return {name: value for part in setup.parts[1:]
+            for name, value in resolve_knobs(part, setup.behind_knobs(part), cores, device).items()}
+
+
+def _write_behind(part: Setup, workload: Workload, own: Mapping[str, Knob], place: Place) -> Path:
     """A JSON file with all that starts the setup which stands behind another, and how to speak to it."""
-    given = dict(_knob(pair, part) for pair in str(knobs.get(_BEHIND_KNOBS, "")).split())
-    own = resolve_knobs(part, given, len(place.cpus), place.device)
     part, port = part.with_knobs(own), free_port()
     command = server_command(part, workload, own, place, port)
     told = {"command": list(command.command), "cwd": command.cwd, "env": dict(command.env), "port": port,
@@ -99,18 +103,6 @@ def _write_behind(part: Setup, workload: Workload, knobs: Mapping[str, Knob], pl
     path = place.scratch / "behind.json"
     path.write_text(json.dumps(told), "utf-8")
     return path
-
-
-def _knob(pair: str, part: Setup) -> tuple[str, Knob]:
-    """`name=value` with the value of the type of the knob's default. Raises TailraceError."""
-    name, found, value = pair.partition("=")
-    if not found:
-        raise TailraceError(f"knob '{_BEHIND_KNOBS}': '{pair}' is not like name=value",
-                            f"knobs of {part.name}: {', '.join(part.knobs)}")
-    try:
-        return name, value if isinstance(part.knobs.get(name), str) else json.loads(value)
-    except ValueError:
-        return name, value
 
 
 def server_env(setup: Setup, workload: Workload, knobs: Mapping[str, Knob], place: Place,

@@ -189,16 +189,18 @@ class App:
 
 
 async def whole_body(headers: dict[bytes, bytes], receive: Receive) -> bytes:
-    """The request's body. Raises RefusedError when it is larger than BODY_LIMIT."""
+    """The request's body. Raises RefusedError when it is larger than BODY_LIMIT, or breaks off."""
     refused = RefusedError(413, f"the body is larger than {BODY_LIMIT} bytes", CLOSE)
     if int(headers.get(b"content-length", b"0")) > BODY_LIMIT:
         raise refused
-    message = await receive()
-    parts, size = [message.get("body", b"")], len(message.get("body", b""))
-    while message.get("more_body"):
+    parts, size, more = [], 0, True
+    while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RefusedError(400, "the connection closed within the body")
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > BODY_LIMIT:
             raise refused
+        more = message.get("more_body", False)
     return b"".join(parts)

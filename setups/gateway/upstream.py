@@ -33,13 +33,14 @@ class Connection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._answer = Answer()
         self._complete = False
+        self._until_close = False  # a body whose length nobody told ends with the connection
         self.answered: asyncio.Future[Answer] | None = None
         self.transport: Any = None
         self.open = False
 
     def send(self, request: list[bytes]) -> "asyncio.Future[Answer]":
         """Sends the request; the answer comes later, or LostError."""
-        self._parts, self._answer, self._complete = [], Answer(), False
+        self._parts, self._answer, self._complete, self._until_close = [], Answer(), False, False
         self.answered = asyncio.get_running_loop().create_future()
         self.transport.writelines(request)
         return self.answered
@@ -54,17 +55,16 @@ class Connection(asyncio.Protocol):
             self._fail(f"the engine's answer is no HTTP: {error}")
             return
         if self._complete and self.answered is not None:
-            self._answer.body = b"".join(self._parts)
-            answered, self.answered = self.answered, None
             if self._parser.should_keep_alive():
                 self._upstream.idle.append(self)
             else:
                 self.transport.close()
-            if not answered.done():
-                answered.set_result(self._answer)
+            self._finish()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.open = False
+        if error is None and self._until_close and self.answered is not None:
+            self._finish()
         self._fail(f"the engine closed the connection{f': {error}' if error else ''}")
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -73,9 +73,18 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         self._parts.append(body)
 
-    def on_message_complete(self) -> None:
+    def on_headers_complete(self) -> None:
         self._answer.status = self._parser.get_status_code()
+        self._until_close = not self._answer.headers.keys() & {b"content-length", b"transfer-encoding"}
+
+    def on_message_complete(self) -> None:
         self._complete = True
+
+    def _finish(self) -> None:
+        self._answer.body = b"".join(self._parts)
+        answered, self.answered = self.answered, None
+        if answered is not None and not answered.done():
+            answered.set_result(self._answer)
 
     def _fail(self, why: str) -> None:
         answered, self.answered = self.answered, None
