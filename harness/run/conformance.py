@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.catalog.device import arm
-from harness.catalog.setup import Setup
+from harness.catalog.setup import Knob, Setup
 from harness.catalog.workload import Workload
 from harness.errors import RunFailedError
 from harness.plan.expand import resolve_knobs
@@ -40,6 +40,7 @@ from harness.run.upkeep import engine_versions
 QUEUE = "queue"  # the knob of a setup that bounds what may wait
 Say = Callable[[str], None]
 _QUESTIONS = {**points_answers.QUESTIONS, **points_refusals.QUESTIONS, "health-under-load": health_under_load}
+CODES = ("needs", "environment", "ready", *_QUESTIONS, "same-answers", "overload", "drain", "stop", "nothing-left")
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class _Bench:
-    """What both servers of a check are started with."""
+    """What both servers of a check are started with; `knobs` are those that differ from the defaults."""
 
     setup: Setup
     workload: Workload
@@ -62,21 +63,25 @@ class _Bench:
     pythons: tuple[Path, ...]
     model_dir: Path
     device: str
+    knobs: Mapping[str, Knob]
 
 
 def check(setup: Setup, workload: Workload, say: Say = lambda _: None,
-          others: Mapping[str, list[bytes]] | None = None, device: str = "cpu") -> Findings:
-    """`others` maps setups to their answers to the same distinct items.
+          others: Mapping[str, list[bytes]] | None = None, device: str = "cpu",
+          knobs: Mapping[str, Knob] | None = None) -> Findings:
+    """`others` maps setups to their answers to the same distinct items; `knobs` are values besides the defaults.
 
     Raises TailraceError when the environment or the workload cannot be made.
     """
+    given = dict(knobs or {})
+    setup = setup.with_knobs({**setup.knobs_on(device), **given})
     if why := why_not(setup, workload, device, setup.folder):
         return Findings((Point("needs", "skipped", why),))
     with ExitStack() as stack:
         prepared = prepare(workload, say)
         agent = stack.enter_context(Agent(workload, prepared, environment([workload.lock], say)))
         own = environments(setup, workload, say)
-        bench = _Bench(setup, workload, agent, tuple(each.python for each in own), prepared.folder, device)
+        bench = _Bench(setup, workload, agent, tuple(each.python for each in own), prepared.folder, device, given)
         points, answers = _first_server(bench, say, dict(others or {}))
         if QUEUE in setup.knobs and points[0].verdict == "passed":
             say(f"{setup.name}: overload")
@@ -112,7 +117,7 @@ def _started(bench: _Bench, knobs: Mapping[str, int]) -> Iterator[tuple[Subject,
         scratch = stack.enter_context(scratch_folder())
         place = Place(bench.pythons, bench.model_dir, scratch, scratch / "server.log", cores.server, bench.device)
         port = free_port()
-        resolved = resolve_knobs(bench.setup, knobs, len(cores.server), bench.device)
+        resolved = resolve_knobs(bench.setup, {**bench.knobs, **knobs}, len(cores.server), bench.device)
         setup = bench.setup.with_knobs(resolved)
         server = stack.enter_context(Server(server_command(setup, bench.workload, resolved, place, port)))
         yield Subject(setup, server, port, bench.agent, scratch, bench.agent.content_type(),

@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 
+from harness.analyse.record_checks import _RETRIES, _SAMPLE
 from harness.catalog.discover import find_catalog
+from harness.errors import TailraceError
 from harness.protocols.table import CODECS
 from harness.run.conformance import check
+from harness.run.launch import engine_knobs
 
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = [str(ROOT / "setups/gateway"), str(ROOT / "setups"), str(Path(__file__).parent / "moody")]
@@ -176,6 +179,16 @@ def test_lost_connections_are_retried_within_the_budget(gateway: Callable[[str],
     assert 40 < tries <= 40 + 10 + 40 * 0.1  # Finagle's law: the reserve, and a tenth of the requests
 
 
+def test_retries_are_counted_where_the_check_of_a_run_looks_for_them(gateway: Callable[[str], ModuleType]) -> None:
+    figures = gateway("figures").Figures()
+    figures.retried.inc()
+    figures.hedged.inc(5)
+    told = {name: float(value) for name, value in _SAMPLE.findall(figures.text().decode())}
+    assert {name: value for name, value in told.items() if _RETRIES.search(name)} == {"gateway_retries_total": 1.0}
+    assert told["gateway_hedges_total"] == 5
+    assert not _RETRIES.search("some_retries_created")
+
+
 def test_a_hedge_outruns_a_stall_and_is_off_by_default(gateway: Callable[[str], ModuleType]) -> None:
     async def first_stalls(number: int, head: str, body: bytes) -> bytes:
         await asyncio.sleep(1.0 if number == 1 else 0.0)
@@ -187,6 +200,35 @@ def test_a_hedge_outruns_a_stall_and_is_off_by_default(gateway: Callable[[str], 
     begun = time.monotonic()
     assert ask(gateway, first_stalls, [PREDICT])[0][0] == 200
     assert time.monotonic() - begun >= 1
+
+
+def test_an_answer_whose_length_nobody_told_ends_with_the_connection(gateway: Callable[[str], ModuleType]) -> None:
+    async def story() -> tuple[int, bytes]:
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf ")
+            await writer.drain()
+            writer.write(b"and half")
+            writer.close()
+
+        server = await asyncio.start_server(connected, "127.0.0.1", 0)
+        async with asyncio.timeout(5):
+            upstream = gateway("upstream").Upstream("127.0.0.1", server.sockets[0].getsockname()[1])
+            answer = await upstream.get("/")
+        server.close()
+        return answer.status, answer.body
+
+    assert asyncio.run(story()) == (200, b"half and half")
+
+
+def test_a_body_that_breaks_off_is_no_body(gateway: Callable[[str], ModuleType]) -> None:
+    messages = iter([{"type": "http.request", "body": b'{"x": 1', "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive() -> dict[str, Any]:
+        return next(messages)
+
+    with pytest.raises(gateway("app").RefusedError, match="within the body"):
+        asyncio.run(gateway("app").whole_body({}, receive))
 
 
 @pytest.mark.parametrize("said", [b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"])
@@ -237,8 +279,23 @@ def test_items_are_decoded_where_asked(gateway: Callable[[str], ModuleType]) -> 
 
 @pytest.mark.live
 @pytest.mark.timeout(600)
-def test_it_keeps_every_point_of_the_contract() -> None:
+@pytest.mark.parametrize("engine", ["triton", "mlserver"])
+def test_it_keeps_every_point_of_the_contract_before_other_engines(engine: str) -> None:
     catalog = find_catalog(ROOT)
-    found = check(catalog.setup("gateway"), catalog.workload("fraud"))
+    found = check(catalog.setup("gateway"), catalog.workload("fraud"), knobs={"engine": engine})
+    if found.points[0].code == "needs":
+        pytest.skip(found.points[0].message)
     assert {point.code: point.message for point in found.points if point.verdict == "failed"} == {}
     assert found.points[-1].code == "overload"
+
+
+def test_the_engine_behind_it_has_the_knobs_it_is_given() -> None:
+    setup = find_catalog(ROOT).setup("gateway")
+    front = setup.with_knobs({"engine": "remote", "engine_knobs": "url=http://127.0.0.1:1/x protocol=oip-http"})
+    assert (front.unnamed, front.parts[1].codec.name) == ("", "oip-http")
+    assert engine_knobs(front, 3, "cpu")["timeout_s"] == 60
+    assert engine_knobs(setup.with_knobs({"engine_knobs": "workers=2"}), 3, "cpu")["workers"] == 2
+    asks = setup.with_knobs({"engine": "remote"}).unnamed
+    assert asks == "remote asks for its knob: --knob gateway.engine_knobs=url=…"
+    with pytest.raises(TailraceError, match="'wrkers=2' is not like name=value; knobs of fastapi: workers"):
+        _ = setup.with_knobs({"engine_knobs": "wrkers=2"}).parts
