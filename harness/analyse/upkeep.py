@@ -20,12 +20,16 @@ def upkeep(runs: Sequence[StoredRun], cells: Sequence[Cell]) -> tuple[Upkeep, ..
 
 def contracts(runs: Iterable[StoredRun]) -> tuple[Contract, ...]:
     """What `tailrace check` found, on the runs' machines, about the setups and workloads that ran; `current` where it
-    was found with the very code that ran last."""
+    was found with the very code that ran last. A check with knobs speaks for runs with the same ones alone."""
     newest: dict[tuple[str, str], StoredRun] = {(run.meta.arm, run.meta.workload): run for run in runs}
     folders = dict.fromkeys(run.folder.parent for run in newest.values())
     checked = [found for folder in folders for found in read_conformance(folder)]
-    return tuple(_contract(found, newest[found.arm, found.workload].meta) for found in checked
-                 if (found.arm, found.workload) in newest)
+    nearest: dict[tuple[str, str], Conformance] = {}
+    for found in sorted(checked, key=lambda each: len(each.knobs)):
+        pair = found.arm, found.workload
+        if pair in newest and found.knobs.items() <= newest[pair].meta.knobs.items():
+            nearest[pair] = found
+    return tuple(_contract(nearest[pair], newest[pair].meta) for pair in sorted(nearest))
 
 
 def _upkeep(setup: str, metas: Sequence[RunMeta], cells: Sequence[Cell]) -> Upkeep:

@@ -1,7 +1,7 @@
 """`tailrace check`: the contracts of setups, point by point, stored for the report."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,32 +10,46 @@ from rich.table import Table
 
 from harness.catalog.device import device_of
 from harness.catalog.discover import find_catalog
-from harness.catalog.setup import Setup
+from harness.catalog.setup import Knob, Setup
 from harness.catalog.workload import Workload
 from harness.cli.show import dump, screen
-from harness.errors import Exit
-from harness.record.conformance import Conformance, read_answers, write_conformance
+from harness.errors import Exit, TailraceError, UsageError
+from harness.plan.expand import resolve_knobs
+from harness.record.conformance import Conformance, Point, read_answers, write_conformance
 from harness.record.write import write_machine
+from harness.run.conformance import Findings
 from harness.run.conformance import check as prove
+from harness.run.cores import split
 from harness.run.locks import only_harness
-from harness.run.machine import Machine, this_machine
+from harness.run.machine import this_machine
 from harness.run.provenance import nouns
 
 _TONES = {"passed": "green", "failed": "red"}
 
 
-def check(names: list[str], workloads: list[str], device: str, results: Path, as_json: bool) -> int:
-    """Checks each setup (every one where none is named) with each workload on the device and stores what was seen; 99
-    when a point fails."""
-    found, device = find_catalog(), device_of(device)
-    setups = [found.setup(name) for name in names or found.setup_names()]
-    served = [found.workload(name) for name in workloads]
+@dataclass(frozen=True)
+class Asked:
+    """What to prove: setups (every one where none is named), the workloads they serve meanwhile, knobs by setup."""
+
+    setups: list[str]
+    workloads: list[str]
+    knobs: dict[str, dict[str, Knob]]
+    device: str = "cpu"
+
+
+def check(asked: Asked, results: Path, as_json: bool) -> int:
+    """Checks each setup with each workload on the device and stores what was seen; 99 when a point fails."""
+    found, device = find_catalog(), device_of(asked.device)
+    setups = [found.setup(name) for name in asked.setups or found.setup_names()]
+    served = [found.workload(name) for name in asked.workloads]
+    _refuse_unknown_knobs(setups, asked.knobs, device)
     machine, checks = this_machine(), []
     with only_harness():
         write_machine(results, machine.id, machine.facts)
         for workload in served:
             for setup in setups:
-                checks.append(_check(setup, workload, device, machine, results, as_json))
+                checks.append(_check(setup, workload, asked.knobs.get(setup.name, {}), device, results / machine.id,
+                                     as_json))
                 if not as_json:
                     _show(checks[-1])
     if as_json:
@@ -43,15 +57,27 @@ def check(names: list[str], workloads: list[str], device: str, results: Path, as
     return Exit.BROKEN_PROMISE if any(each.failed for each in checks) else Exit.OK
 
 
-def _check(setup: Setup, workload: Workload, device: str, machine: Machine, results: Path,
+def _refuse_unknown_knobs(setups: Sequence[Setup], knobs: Mapping[str, Mapping[str, Knob]], device: str) -> None:
+    """Raises TailraceError for a knob of a setup that is not checked, or that the setup does not have."""
+    for stranger in sorted(knobs.keys() - {setup.name for setup in setups}):
+        raise UsageError(f"--knob {stranger}.…: that setup is not checked", "name it before the options")
+    for setup in setups:
+        given = knobs.get(setup.name, {})
+        setup.with_knobs(given)
+        resolve_knobs(setup, given, len(split().server), device)
+
+
+def _check(setup: Setup, workload: Workload, knobs: Mapping[str, Knob], device: str, folder: Path,
            as_json: bool) -> Conformance:
     log = screen(stderr=as_json)
-    folder = results / machine.id
     hashes = nouns(setup, workload)
-    findings = prove(setup, workload, lambda line: log.print(f"  {line}", markup=False, highlight=False),
-                     read_answers(folder, workload.name, _hashes_now(workload)), device)
+    try:
+        findings = prove(setup, workload, lambda line: log.print(f"  {line}", markup=False, highlight=False),
+                         read_answers(folder, workload.name, _hashes_now(workload)), device, knobs)
+    except TailraceError as error:  # the others can be checked all the same
+        findings = Findings((Point("environment", "failed", str(error)),))
     checked = Conformance(setup.name, workload.name, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), hashes,
-                          findings.points, findings.versions, device=device)
+                          findings.points, findings.versions, device=device, knobs=dict(knobs))
     write_conformance(folder, checked, findings.answers)
     return checked
 
@@ -65,7 +91,9 @@ def _hashes_now(workload: Workload) -> Callable[[str], Mapping[str, str]]:
 
 
 def _show(checked: Conformance) -> None:
-    table = Table(title=f"{checked.arm} serving {checked.workload}", title_justify="left", box=None, padding=(0, 2))
+    given = "".join(f" {name}={value}" for name, value in checked.knobs.items())
+    title = escape(f"{checked.arm}{given} serving {checked.workload}")
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
     for head in ("point", "", "what was seen"):
         table.add_column(head)
     for point in checked.points:

@@ -16,15 +16,17 @@ Names = list[str] | None
 def check(
     setup: Annotated[Names, typer.Argument(help="The setups to prove; every one when none is named.")] = None,
     workload: Annotated[Names, typer.Option(help="What it serves meanwhile (default fraud).")] = None,
+    knob: Annotated[Names, typer.Option(help="SETUP.KNOB=VALUE; repeatable.")] = None,
     device: Device = "cpu",
     results: Results = Path("results"),
     json: Json = False,
 ) -> None:
     """Start setups and prove their contract, point by point; exits 99 when a point fails."""
     from harness.cli import prove
-    from harness.cli.ask import names
+    from harness.cli.ask import names, parse_knobs
 
-    raise typer.Exit(prove.check(names(setup), names(workload) or ["fraud"], device, results, json))
+    asked = prove.Asked(names(setup), names(workload) or ["fraud"], parse_knobs(knob), device)
+    raise typer.Exit(prove.check(asked, results, json))
 
 
 def tune(

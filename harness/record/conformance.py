@@ -1,9 +1,11 @@
 """What `tailrace check` found, as data: results/<machine>/conformance/<setup>-<workload>.json, one file a pair.
 
-The newest check replaces the one before it. The answers lie beside it, so that setups can be compared with each other.
+A check on another device or with other knobs has a file of its own. The newest check replaces the one before it. The
+answers lie beside it, so that setups can be compared with each other.
 """
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -34,7 +36,7 @@ class Point:
 @dataclass(frozen=True)
 class Conformance:
     """One check of one setup with one workload on one device. `hashes` are content hashes of setup, workload and
-    lock."""
+    lock; `knobs` are those that were not at their defaults."""
 
     setup: str
     workload: str
@@ -44,6 +46,7 @@ class Conformance:
     versions: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
     device: str = "cpu"
+    knobs: dict[str, bool | int | float | str] = field(default_factory=dict)
 
     @property
     def arm(self) -> str:
@@ -55,6 +58,14 @@ class Conformance:
         """The points it does not keep."""
         return tuple(point for point in self.points if point.verdict == "failed")
 
+    @property
+    def stem(self) -> str:
+        """What its file is called."""
+        told = json.dumps(self.knobs, sort_keys=True).encode()
+        parts = ["" if self.device == "cpu" else f".{self.device}",
+                 f".{hashlib.sha256(told).hexdigest()[:8]}" if self.knobs else ""]
+        return f"{self.setup}-{self.workload}{''.join(parts)}"
+
 
 def write_conformance(machine: Path, found: Conformance, answers: tuple[bytes, ...]) -> None:
     """Stores the check below `machine` (results/<machine id>) by rename, and the first ANSWERS_KEPT answers.
@@ -62,14 +73,14 @@ def write_conformance(machine: Path, found: Conformance, answers: tuple[bytes, .
     Raises TailraceError when it cannot be written.
     """
     folder = machine / layout.CONFORMANCE
-    name = f"{found.setup}-{found.workload}{'' if found.device == 'cpu' else '.' + found.device}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if answers:
             kept = [base64.b64encode(answer).decode() for answer in answers[:ANSWERS_KEPT]]
-            write_json(folder / f"{name}{_ANSWERS}", {"setup": found.arm, "workload": found.workload,
-                                                      "name": found.setup, "hashes": found.hashes, "answers": kept})
-        write_json(folder / f"{name}.json", asdict(found))
+            write_json(folder / f"{found.stem}{_ANSWERS}",
+                       {"setup": found.arm, "workload": found.workload, "name": found.setup, "hashes": found.hashes,
+                        "answers": kept})
+        write_json(folder / f"{found.stem}.json", asdict(found))
     except OSError as error:
         raise TailraceError(f"{folder}: the check cannot be stored: {error.strerror}",
                             "free some space, or give another folder with --results") from None

@@ -42,6 +42,9 @@ def test_a_check_is_shown_and_kept(tmp_path: Path) -> None:
     assert [point["code"] for point in lies["points"]] == ["ready"]
     kept = sorted(path.name for path in tmp_path.glob("*/conformance/*"))
     assert kept == ["calm-echo.answers.json", "calm-echo.json", "lies-echo.json"]
+    refused = tailrace("check", "calm", "--workload", "echo", "--knob", "lies.workers=2", root=TOYS)
+    assert refused.returncode == 2
+    assert "--knob lies.…: that setup is not checked" in refused.stderr
     again = tailrace("check", "calm", "--workload", "echo", "--results", str(tmp_path), root=TOYS)
     assert again.returncode == 99
     assert "300 requests at once all waited" in again.stdout
