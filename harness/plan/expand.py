@@ -7,6 +7,7 @@ every setup meets the same seed, hence the same schedule and payloads (common ra
 
 import hashlib
 import random
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,8 @@ from harness.errors import TailraceError
 from harness.plan.attempt import Attempt
 
 Content = Mapping[str, str]
+_URL = re.compile(r"https?://[^\s/]\S*")
+_SECRET = re.compile(r"^code$|key|token|sig|secret|pass|auth|cred", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def resolve_knobs(setup: Setup, changed: Mapping[str, Knob], cores: int, device:
     """Every knob's value: the plan's over the setup's default on the device; "cores" becomes the number of server
     cores.
 
-    Raises TailraceError for a knob the setup does not have or a value of another type.
+    Raises TailraceError for a knob the setup does not have, a value of another type or with a secret in a URL.
     """
     for name, value in changed.items():
         if name not in setup.knobs:
@@ -112,5 +115,19 @@ def resolve_knobs(setup: Setup, changed: Mapping[str, Knob], cores: int, device:
                 and "auto" not in (value, default):
             raise TailraceError(f"setup {setup.name}: knob '{name}' is {value!r}, its default is {default!r}",
                                 "give a value of the same type")
+        if isinstance(value, str):
+            _refuse_secrets(f"setup {setup.name}: knob '{name}'", value)
     knobs = {**setup.knobs_on(device), **changed}
     return {name: cores if value == "cores" else value for name, value in knobs.items()}
+
+
+def _refuse_secrets(where: str, value: str) -> None:
+    """Raises TailraceError for a URL that holds a password or what looks like a token: records keep knobs."""
+    for url in _URL.findall(value):
+        place, _, query = url.partition("?")
+        if "@" in place.split("/")[2]:
+            raise TailraceError(f"{where} holds a name or a password, which records would keep", "use the knob auth")
+        if found := next((name for name in (pair.partition("=")[0] for pair in query.split("&"))
+                          if _SECRET.search(name)), ""):
+            raise TailraceError(f"{where} holds '{found}' in its query, which records would keep",
+                                "put that part of the query into $TAILRACE_REMOTE_QUERY")

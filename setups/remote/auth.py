@@ -3,17 +3,17 @@
 import os
 from collections.abc import Callable
 
-Signing = Callable[[str, bytes, dict[str, str]], dict[str, str]]
+Signing = Callable[[str, str, bytes, dict[str, str]], dict[str, str]]
 
 
 def signing(kind: str, region: str, service: str) -> Signing:
-    """A function of URL, body and headers that gives the headers to add. Raises SystemExit with a sentence that names
-    the variable which is not set."""
+    """A function of method, URL, body and headers that gives the headers to add. Raises SystemExit with a sentence that
+    names the variable which is not set."""
     if kind == "none":
-        return lambda _url, _body, _headers: {}
+        return lambda _method, _url, _body, _headers: {}
     if kind == "bearer":
         token = _secret("TAILRACE_REMOTE_TOKEN")
-        return lambda _url, _body, _headers: {"Authorization": f"Bearer {token}"}
+        return lambda _method, _url, _body, _headers: {"Authorization": f"Bearer {token}"}
     if kind == "sigv4":
         return _sigv4(region, service)
     raise SystemExit(f"knob auth: '{kind}' is not known; none, bearer or sigv4")
@@ -27,8 +27,8 @@ def _sigv4(region: str, service: str) -> Signing:
     signer = SigV4Auth(Credentials(_secret("AWS_ACCESS_KEY_ID"), _secret("AWS_SECRET_ACCESS_KEY"),
                                    os.environ.get("AWS_SESSION_TOKEN") or None), service, region)
 
-    def signed(url: str, body: bytes, headers: dict[str, str]) -> dict[str, str]:
-        request = AWSRequest("POST", url, headers=headers, data=body)
+    def signed(method: str, url: str, body: bytes, headers: dict[str, str]) -> dict[str, str]:
+        request = AWSRequest(method, url, headers=headers, data=body)
         signer.add_auth(request)
         return {name: value for name, value in request.headers.items() if name not in headers}
 

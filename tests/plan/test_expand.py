@@ -101,6 +101,24 @@ def test_unknown_knobs_are_refused(knobs: dict[str, dict[str, int]], expected: s
     assert expected in str(caught.value)
 
 
+@pytest.mark.parametrize(("url", "expected"), [
+    ("http://me:word@127.0.0.1/x", "a name or a password, which records would keep; use the knob auth"),
+    ("https://a.example/api?code=x1", "'code' in its query, which records would keep; put that part of"),
+    ("https://a.example/api?v=2&X-Amz-Signature=x1", "'X-Amz-Signature' in its query"),
+    ("https://a.example/api@2?v=2&mode=fast", ""),
+])
+def test_a_secret_in_a_url_is_refused_before_anything_records_it(url: str, expected: str) -> None:
+    for setup, knob in (("remote", url), ("gateway", f"url={url} protocol=json")):
+        race = Race(workload="fraud", setups=(setup,), scenario="fraud-steady",
+                    knobs={setup: {"url" if setup == "remote" else "engine_knobs": knob}})
+        if expected:
+            with pytest.raises(TailraceError) as caught:
+                expand(plan(race=(race,), baseline=None), Catalog(ROOT), 3)
+            assert expected in str(caught.value)
+        else:
+            assert expand(plan(race=(race,), baseline=None), Catalog(ROOT), 3)
+
+
 def test_the_ladder_holds_every_setup_and_stays_within_its_time() -> None:
     catalog = Catalog(ROOT)
     attempts = expand(catalog.plan("ladder"), catalog, 3)
