@@ -1,10 +1,8 @@
 """A run on a GPU: arms of their own, energy as physics has it, time split into copies and kernels, who disturbed it."""
 
-import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from rich.console import Console
 
-from harness.analyse.arms import told_apart
 from harness.analyse.checks import checks_of
-from harness.analyse.compare import baselines
 from harness.analyse.explain import explained
 from harness.analyse.explain_parts import GPU_PARTS, PARTS, flights, parts_ms, whole
 from harness.analyse.figures import time_spent
@@ -27,33 +22,10 @@ from harness.analyse.gpu_figures import (
     mean_over_time,
     power_of_counter,
     use_of,
-    with_price,
 )
 from harness.analyse.gpu_figures import seen as looked_at
-from harness.analyse.model import Analysis, Cell
-from harness.analyse.summary import analyse
-from harness.catalog.device import parted
-from harness.record.schema import RunMeta
-from harness.record.write import Probe, RunWriter, write_machine
-from harness.report import gpu as gpu_table
-from harness.report.tables import markdown
-
-Columns = dict[str, NDArray[Any]]
-Queue = Callable[..., Columns]
-WINDOW_S = 20.0
-
-
-def looks(power_w: float = 300.0, *, counter: bool = True, reasons: int = 0, strangers: float = 0.0, busy: float = 0.6,
-          since_j: float = 5e6, every_s: float = 0.25, until_s: float = WINDOW_S) -> list[Probe]:
-    """What NVML would tell of a GPU at constant power, from a second before the load to its end."""
-    found = []
-    for t in np.arange(-1.0, until_s + 1e-9, every_s):
-        told = {"gpu_busy": busy, "gpu_mem_mb": 3000.0 + 10 * max(t, 0.0), "gpu_power_w": power_w,
-                "gpu_clock_reasons": float(reasons), "gpu_strangers": strangers}
-        if counter:
-            told["gpu_energy_j"] = since_j + power_w * (t + 1)
-        found += [Probe(int(t * 1e9), "gpu", 0, "", metric, value) for metric, value in told.items()]
-    return found
+from harness.record.write import Probe
+from tests.analyse.nvml import WINDOW_S, Columns, Queue, looks, on_gpu
 
 
 def table(probes: Sequence[Probe]) -> dict[str, NDArray[Any]]:
@@ -62,12 +34,6 @@ def table(probes: Sequence[Probe]) -> dict[str, NDArray[Any]]:
     kinds = {"t_ns": np.int64, "pid": np.int32, "value": np.float64}
     return {name: np.array(values, dtype=kinds.get(name, object))
             for name, values in zip(Probe._fields, columns, strict=True)}
-
-
-def on_gpu(columns: Columns, copy: float = 0.1, kernel: float = 0.6) -> Columns:
-    """The rows of a server that tells those shares of its model's time."""
-    return {**columns, "copy_us": (columns["model_us"] * copy).astype(np.int32),
-            "kernel_us": (columns["model_us"] * kernel).astype(np.int32)}
 
 
 @given(power=st.floats(1, 1000), gaps=st.lists(st.floats(0.05, 2.0), min_size=2, max_size=30),
@@ -221,103 +187,3 @@ def test_what_explains_a_tail_does_not_depend_on_the_split(seen: Callable[..., R
     assert set(other.usual_ms) == {*one.usual_ms, "copy", "kernel"}
     for cause in one.shares:
         assert other.shares.get(cause, 0.0) == pytest.approx(one.shares[cause], abs=0.05)
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory, queue: Queue, meta: RunMeta,
-         generator: Callable[..., dict[str, Any]]) -> Path:
-    """Three repetitions of one setup on the CPU (1 ms of service) and on a GPU (0.5 ms, 300 W)."""
-    folder = tmp_path_factory.mktemp("both")
-    write_machine(folder, "box", {"cpus": 4, "cpu": "simulated"})
-    for device, service_ms in (("cpu", 1.0), ("gpu", 0.5)):
-        for repetition in range(3):
-            columns = queue(repetition, service_ms=service_ms)
-            with RunWriter(folder / "box", setup=f"toy-{device}", workload="echo", scenario="calm",
-                           repetition=repetition) as writer:
-                writer.server_log.write_text("")
-                writer.write_requests(on_gpu(columns) if device == "gpu" else columns)
-                writer.write_probes(looks(busy=0.25) if device == "gpu" else [])
-                writer.finish(replace(meta, run_id=writer.run_id, repetition=repetition, device=device,
-                                      seeds={"attempt": repetition}, facts={"generators": [generator(len(
-                                          columns["seq"]))]}))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def analysis(both: Path) -> Analysis:
-    """What they say, against the arm on the CPU."""
-    return analyse(both, baseline="toy")
-
-
-def cells(analysis: Analysis) -> dict[str, Cell]:
-    return {cell.setup: cell for cell in analysis.cells}
-
-
-def test_cpu_and_gpu_of_one_setup_are_two_arms_and_never_pooled(analysis: Analysis) -> None:
-    found = cells(analysis)
-    assert set(found) == {"toy", "toy (gpu)"}
-    assert {name: len(cell.runs) for name, cell in found.items()} == {"toy": 3, "toy (gpu)": 3}
-    assert (found["toy"].device, found["toy (gpu)"].device) == ("cpu", "gpu")
-    assert found["toy"].gpu is None
-    assert found["toy (gpu)"].time_ms["kernel"] > 0
-    assert "kernel" not in found["toy"].time_ms
-
-
-def test_the_gpu_is_compared_with_the_cpu_pair_by_pair(analysis: Analysis) -> None:
-    [p99] = [each for each in analysis.comparisons if each.metric == "p99"]
-    assert (p99.setup, p99.baseline, p99.pairs) == ("toy (gpu)", "toy", 3)
-    assert p99.ratio.value == pytest.approx(0.5 * 0.5 / 0.75, rel=0.25)  # M/M/1: 1/(µ−λ) of 2000 and of 1000 a second
-    found = cells(analysis)
-    for baseline, base in (("toy (gpu)", "toy (gpu)"), ("toy", "toy")):
-        assert {cell.setup for cell in baselines(list(found.values()), baseline).values()} == {base}
-    alone = baselines([found["toy (gpu)"]], "toy")
-    assert [cell.setup for cell in alone.values()] == ["toy (gpu)"], "a plan's baseline is the arm that ran"
-
-
-def test_energy_reaches_the_cell_and_the_table(analysis: Analysis) -> None:
-    use = cells(analysis)["toy (gpu)"].gpu
-    assert use is not None
-    assert use.power_w == pytest.approx(300.0)
-    assert use.busy == pytest.approx(0.25)
-    assert use.joules_per_request == pytest.approx(300 / 500, rel=0.02)
-    assert use.kwh_per_million_good == pytest.approx(300 / 500 * 1e6 / 3.6e6, rel=0.02)
-    assert use.energy_from == "counter"
-    priced = with_price(use, 0.12)
-    assert priced is not None
-    assert priced.usd_per_million_good == pytest.approx(0.12 * use.kwh_per_million_good)
-    head, [*row] = gpu_table.rows(analysis)
-    assert row[:4] == ["echo · calm", "toy (gpu)", "25.0 %", "75.0 %"]
-    assert len(head) == len(row)
-    assert any("energy counter" in note for note in gpu_table.notes(analysis))
-    assert "toy (gpu)" in markdown(analysis).replace("\\", "")
-
-
-def test_a_report_of_the_cpu_says_nothing_of_a_gpu(analysis: Analysis) -> None:
-    cpu = replace(analysis, cells=tuple(cell for cell in analysis.cells if cell.device == "cpu"))
-    assert gpu_table.rows(cpu) == []
-    assert gpu_table.html(cpu) == ""
-    assert gpu_table.markdown(cpu) == []
-    assert gpu_table.grid(cpu) is None
-
-
-def test_cells_of_one_arm_with_other_knobs_are_told_apart(analysis: Analysis) -> None:
-    gpu = replace(cells(analysis)["toy (gpu)"], knobs={"owners": 1, "precision": "full"})
-    half = replace(gpu, knobs={"owners": 1, "precision": "half"})
-    many = replace(gpu, load=2.0)
-    assert [cell.setup for cell in told_apart([gpu, half, many])] == [
-        "toy (gpu)", "toy (gpu) precision=half", "toy (gpu)"]
-    assert [cell.setup for cell in told_apart([gpu, replace(half, load=2.0)])] == ["toy (gpu)"] * 2
-    assert parted("toy (gpu) precision=half") == ("toy precision=half", "gpu")
-
-
-def test_the_gpus_table_says_the_same_everywhere(analysis: Analysis) -> None:
-    page, marked = gpu_table.html(analysis), "\n".join(gpu_table.markdown(analysis)).replace("\\", "")
-    console = Console(width=200, record=True, file=io.StringIO())
-    grid = gpu_table.grid(analysis)
-    assert grid is not None
-    console.print(grid)
-    printed = console.export_text()
-    for cell in gpu_table.rows(analysis)[1]:
-        assert cell in marked
-        assert cell in printed
-        assert cell.replace(" %", "\u00a0%") in page
