@@ -20,6 +20,11 @@ from harness.analyse.sequential import NONE, extended, no_evidence, pooled_corre
 
 LEAST = 100.0
 RARE = 2.0           # times 1 / (1 - q) beyond p99: with once, those told too often were the lucky ones
+SPANS = 1150.0
+BURSTY = 0.95        # a tail that forgets so much more slowly than the body comes in bursts
+PLENTY = 4.0         # times what is needed by other counts: no luck
+HALF = 0.5
+GRID = 256
 SEEN_BEYOND = 50
 SPAN, STEPS = 12.0, 801
 
@@ -53,12 +58,35 @@ def worth(runs: Sequence[Timed], q: float, threshold_ms: float) -> tuple[float, 
 
     By autocorrelation (`effective`), `needed_samples`; counted so within short runs they come out two to six times too
     many where a queue remembers for long. So also by the batches that the certificate would take: 100 for p99, 2 000
-    for p99.9.
+    for p99.9. And where the tail remembers longer than the body of latencies does, as in a queue whose bursts make it,
+    by spans of the body's memory (`spans`), 1 150 of which count as `needed_samples`: short runs that were spared the
+    bursts would else be told the more often.
     """
-    batches = _batches(runs, 1 - q, threshold_ms)
-    counts = ((sum(effective(run, threshold_ms) for run in runs), float(needed_samples(q))),
-              (batches, LEAST if min(q, 1 - q) > 0.0099 else RARE / min(q, 1 - q)))
-    return min(counts, key=lambda count: count[0] / count[1])
+    needed, rare = float(needed_samples(q)), min(q, 1 - q)
+    counts = [(sum(effective(run, threshold_ms) for run in runs), needed),
+              (_batches(runs, 1 - q, threshold_ms), LEAST if rare > 0.0099 else RARE / rare)]
+    scarcest = min(counts, key=_of_needed)
+    if threshold_ms <= 0 or _of_needed(scarcest) > PLENTY:
+        return scarcest
+    body, tail = spans([_ranks(run) for run in runs]), spans([_companion(run, threshold_ms) for run in runs])
+    return min(scarcest, (needed * body / SPANS, needed), key=_of_needed) if tail < BURSTY * body else scarcest
+
+
+def _of_needed(count: tuple[float, float]) -> float:
+    return count[0] / count[1]
+
+
+def spans(series: Sequence[NDArray[np.float64]]) -> float:
+    """How many stretches all series hold that are so long that neighbouring ones' means correlate by 1/2, as
+    `pooled_correlations` has it; read between the powers of two, it does not jump as a batch length does."""
+    total, before, level = sum(len(each) for each in series), 1.0, 0
+    while series and min(len(each) for each in series) > 3:
+        now = _neighbours(series)
+        if now <= HALF:
+            return total / math.exp2(max(level - (HALF - now) / (before - now), 0.0))
+        series = [each[:len(each) // 2 * 2].reshape(-1, 2).mean(axis=1) for each in series]
+        before, level = now, level + 1
+    return math.ldexp(total, -level)
 
 
 def effective(run: Timed, threshold_ms: float) -> float:
@@ -117,6 +145,27 @@ def _root(share: NDArray[np.float64], margin: float) -> NDArray[np.float64]:
     return np.asarray((share / np.maximum(1 - share, margin)) ** (1 / 6))
 
 
+def _neighbours(series: Sequence[NDArray[np.float64]]) -> float:
+    """The correlation of neighbouring values, each series about its own mean; 0 where they do not vary."""
+    apart = [each - each.mean() for each in series]
+    variance = sum(float(each @ each) for each in apart)
+    hidden = len(series) / sum(len(each) for each in series)
+    if not variance > 0:
+        return 0.0
+    return float(sum(float(each[1:] @ each[:-1]) for each in apart) / variance + hidden)
+
+
+def _ranks(run: Timed) -> NDArray[np.float64]:
+    """Each latency's rank within its run, in order of due times, to 1 part in 256."""
+    grid = run.ordered_ms[::max(len(run.ordered_ms) // GRID, 1)]
+    return grid.searchsorted(run.latency_ms).astype(np.float64)
+
+
+def _companion(run: Timed, threshold_ms: float) -> NDArray[np.float64]:
+    """The certificate's: what of a latency follows the tail, from 0 to 1."""
+    return np.asarray(np.minimum(run.latency_ms.astype(np.float64) / threshold_ms, 1.0) ** 3)
+
+
 def _batches(runs: Sequence[Timed], allowed: float, threshold_ms: float) -> float:
     """How many batches as long as the setup remembers all runs hold, in independent ones; 0 where none is long enough.
 
@@ -127,8 +176,7 @@ def _batches(runs: Sequence[Timed], allowed: float, threshold_ms: float) -> floa
     seen = []
     for run in runs:
         over = (run.latency_ms > np.float32(threshold_ms))[None, :]
-        companion = np.minimum(run.latency_ms.astype(np.float64) / threshold_ms, 1.0)[None, :] ** 3
-        seen.append(extended(no_evidence(allowed), over, companion))
+        seen.append(extended(no_evidence(allowed), over, _companion(run, threshold_ms)[None, :]))
     correlated, count = pooled_correlations(seen)
     level, excess = remembered(correlated, count)
     return float(count[level[0]] / excess[0]) if level[0] != NONE else 0.0
