@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from harness.load.server_timing import parse_batches, parse_durations
 from harness.record.schema import ABSENT
 
+LATE_NS, MOMENT_NS = 1_000_000, 100_000_000
+
 Columns = dict[str, NDArray[Any]]
 
 ERRORS = ("", "timeout", "refused", "reset", "malformed", "unsent", "aborted")
@@ -94,16 +96,21 @@ class Rows:
 
 
 def receive_lag(read_ns: "array[int]", first_byte_ns: NDArray[np.int64], t0_ns: int) -> dict[str, float]:
-    """How long first bytes lay in the kernel before the generator read them, p99 and p99.9 in ms; {} without stamps.
+    """How long first bytes lay in the kernel before the generator read them, p99 and p99.9 in ms, and in how many
+    tenths of a second any lay there for more than LATE_NS; {} without stamps.
 
     `read_ns` are absolute times by index, `first_byte_ns` the kernel's stamps since t0; a row without a stamp has both
     alike and is left out.
     """
     read = np.frombuffer(read_ns, np.int64, len(first_byte_ns))
-    waited_ns = (read - t0_ns - first_byte_ns)[read != ABSENT]
+    known = read != ABSENT
+    waited_ns, came_ns = (read - t0_ns - first_byte_ns)[known], first_byte_ns[known]
+    moments = len(np.unique(came_ns[waited_ns > LATE_NS] // MOMENT_NS))
     waited_ns = np.sort(waited_ns[waited_ns > 0])
+    if not len(waited_ns):
+        return {}
     return {f"receive_{name}_ms": float(waited_ns[math.ceil(share * len(waited_ns)) - 1]) / 1e6
-            for name, share in (("p99", 0.99), ("p999", 0.999)) if len(waited_ns)}
+            for name, share in (("p99", 0.99), ("p999", 0.999))} | {"receive_late_moments": moments}
 
 
 def save(prefix: str, columns: Columns, answers: dict[int, bytes], closed: bool) -> None:

@@ -11,6 +11,7 @@ from harness.run.subject import ANSWER_S, DISTINCT, Subject, all_right, answered
 
 BATCHES = (2, 7, 32)
 CONCURRENCY = 32
+TURNED = 0.02       # of the answers
 FIRST = 16
 Question = Callable[[Subject], str]
 Others = dict[str, list[bytes]]
@@ -67,14 +68,19 @@ def order(subject: Subject) -> str:
 
 def alike(subject: Subject, others: Others) -> str:
     """The answers to the distinct items against those that other setups gave to the same; RunFailedError names one
-    that differs by more than the workload's tolerance."""
+    that differs by more than the workload's tolerance, where more than TURNED of them do: in a batch, padding and
+    rounding turn a borderline answer now and then."""
+    turned = []
     for name, theirs in others.items():
         why = subject.agent.alike(list(zip(subject.answers, theirs, strict=False)))
         wrong = [each for each in why if each]
-        if wrong:
-            raise RunFailedError(f"{len(wrong)} of {len(why)} answers differ from those of {name}: {wrong[0]}")
+        said = f"{len(wrong)} of {len(why)} answers differ from those of {name}: {wrong[0]}" if wrong else ""
+        if len(wrong) > TURNED * len(why):
+            raise RunFailedError(said)
+        turned += [said] if said else []
     count = min(len(theirs) for theirs in others.values())
-    return f"the same answers as {', '.join(sorted(others))} to {count} distinct items"
+    return "; ".join([f"the same answers as {', '.join(sorted(others))} to {count} distinct items", *(
+        f"borderline: {said}" for said in turned)])
 
 
 QUESTIONS: dict[str, Question] = {

@@ -106,6 +106,8 @@ def test_facts_of_the_run_are_heard(queue: Queue, seen: Seen, generator: Generat
     ({"receive_p99_ms": 0.3}, {}),
     ({"receive_p99_ms": 1.5}, {"receive_lag": "warning"}),
     ({"receive_p99_ms": 5.0}, {"receive_lag": "invalid"}),
+    ({"receive_p99_ms": 5.0, "receive_late_moments": 3}, {"receive_lag": "invalid"}),
+    ({"receive_p99_ms": 5.0, "receive_late_moments": 2}, {"receive_lag": "note"}),
 ])
 def test_clocks_and_late_reading_are_heard(queue: Queue, seen: Seen, generator: Generator, said: dict[str, Any],
                                            expected: dict[str, str]) -> None:

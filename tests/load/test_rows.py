@@ -102,8 +102,17 @@ def test_how_long_answers_lay_in_the_kernel() -> None:
     read = array("q", [10_000_000 + i * 1000 for i in range(100)] + [ABSENT])
     first = np.array([10_000_000 - 5_000_000] * 99 + [10_099_000 - 5_000_000, ABSENT])
     told = receive_lag(read, first, 5_000_000)
-    assert told == {"receive_p99_ms": pytest.approx(0.098), "receive_p999_ms": pytest.approx(0.098)}
+    assert told == {"receive_p99_ms": pytest.approx(0.098), "receive_p999_ms": pytest.approx(0.098),
+                    "receive_late_moments": 0}
     assert receive_lag(read, np.array([*(np.frombuffer(read, np.int64)[:100] - 5_000_000), ABSENT]), 5_000_000) == {}
+
+
+def test_late_reading_is_counted_by_moments() -> None:
+    first = np.arange(0, 1_000_000_000, 10_000_000)
+    read = array("q", (first + 100_000).tolist())
+    for i in (1, 2, 30, 31, 95):    # in three tenths of a second
+        read[i] += 2_000_000
+    assert receive_lag(read, first, 0)["receive_late_moments"] == 3
 
 
 def test_blank_rows_are_aborted() -> None:
