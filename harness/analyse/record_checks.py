@@ -10,7 +10,7 @@ from harness.analyse.model import Check
 RECEIVE_P99_MS = 1.0
 RECEIVE_SHARE_OF_P50 = 0.1
 RECEIVE_TOO_LATE = 2.0
-RECEIVE_MOMENTS = 3     # tenths of a second in which reading was late; fewer are a pause, not a generator too busy to read
+RECEIVE_MOMENTS = 3     # tenths of a second in which reading was late; fewer are a pause of the host
 STEP_MS = 1.0
 DRIFT = 500e-6
 FRESH_PAYLOADS = 1000
