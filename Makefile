@@ -7,21 +7,24 @@ ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
-.PHONY: race test test-fast test-live lint lock clean
+.PHONY: race test test-fast test-simulated test-live lint lock clean
 .DELETE_ON_ERROR:
 
 race: .venv/harness
 	$(BIN)/tailrace run race
 	$(BIN)/tailrace report --plan race --out report/race
 
-test: lint test-fast test-live
+test: lint test-fast test-simulated test-live
 
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
 test-fast: .venv/dev
-	$(BIN)/pytest -q -m "not live" -n auto
+	$(BIN)/pytest -q -m "not live and not simulated" -n auto
+
+test-simulated: .venv/dev
+	$(BIN)/pytest -q -m "simulated and not live" -n auto
 
 test-live: .venv/dev
 	$(BIN)/pytest -q -m live

@@ -34,6 +34,7 @@ from harness.analyse.sequential import (
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import queues  # the simulated servers are the benchmark's
 
+pytestmark = pytest.mark.simulated
 MS = 1e6
 
 

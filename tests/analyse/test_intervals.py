@@ -15,6 +15,8 @@ from scipy.signal import lfilter
 from harness.analyse.intervals import inverted, quantile_interval, spans, worth
 from harness.analyse.quantiles import pooled_quantile
 
+pytestmark = pytest.mark.simulated
+
 Stay = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 latencies = st.lists(st.one_of(st.floats(0, 1e6, width=32), st.just(math.inf)), min_size=1, max_size=60)
 

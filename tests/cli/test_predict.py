@@ -16,6 +16,8 @@ from harness.decide.twin_whatif import parse_change
 from harness.errors import Exit, TailraceError, UsageError
 from harness.record.read import find_runs
 
+pytestmark = pytest.mark.simulated
+
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
 
 

@@ -23,6 +23,8 @@ from harness.decide.prices import age_words, instance_for, instance_named, newes
 from harness.decide.prices_skypilot import ARM, SHARED, as_toml, read_skypilot
 from harness.errors import TailraceError, UsageError
 
+pytestmark = pytest.mark.simulated
+
 ROOT = Path(__file__).resolve().parents[2]
 BARE = Fleet(headroom=0, spare=0)
 

@@ -14,6 +14,8 @@ from harness.decide.twin import Clients, Service, Structure, Twin, play, poisson
 from harness.decide.twin_fit import Seen
 from harness.errors import TailraceError
 
+pytestmark = pytest.mark.simulated
+
 SERVICE_S, LIMIT_S = 0.005, 0.05
 NOISE = np.random.default_rng(3).standard_exponential((2, 50_000))
 SERVER = Twin(Structure(), Service(np.array([0.0, SERVICE_S]), np.ones(2), NOISE / NOISE.mean(axis=1, keepdims=True),

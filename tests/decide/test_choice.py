@@ -22,6 +22,8 @@ from harness.decide.demand import Curve
 from harness.decide.fleet import Fleet
 from harness.errors import UsageError
 
+pytestmark = pytest.mark.simulated
+
 DEMAND, FLEET = Curve("d", "", np.full(60, 20_000.0)), Fleet(spare=0, headroom=0)
 WISH = Wish({"p(99)": "< 100ms"}, {}, {})
 

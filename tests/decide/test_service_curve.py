@@ -11,6 +11,8 @@ from harness.decide.twin import Clients, Service, Structure, Twin, play, poisson
 from harness.decide.twin_fit import Seen, line
 from harness.decide.twin_read import served_us, structure_of
 
+pytestmark = pytest.mark.simulated
+
 NOISE = np.random.default_rng(2).lognormal(0, 0.05, (2, 20_000))
 NOISE /= NOISE.mean(axis=1, keepdims=True)
 KNOBS = {"workers": 12, "max_batch": 32, "owners": 1, "device_batch": 256, "queue": 8192, "max_wait_ms": 2}

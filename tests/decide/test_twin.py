@@ -8,6 +8,8 @@ from scipy import special
 
 from harness.decide.twin import Clients, Service, Structure, Twin, at_rate, at_rates, ceiling, play, poisson_s
 
+pytestmark = pytest.mark.simulated
+
 EXPONENTIAL = np.random.default_rng(5).standard_exponential((2, 200_003))
 EXPONENTIAL /= EXPONENTIAL.mean(axis=1, keepdims=True)
 CONSTANT = np.ones((2, 1))

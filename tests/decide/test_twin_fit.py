@@ -9,6 +9,8 @@ from harness.decide.twin import Clients, Service, Structure, Twin, ceiling, play
 from harness.decide.twin_fit import Seen, batches, fitted
 from harness.decide.twin_predict import learned, predicted
 
+pytestmark = pytest.mark.simulated
+
 CLIENTS = Clients(timeout_s=30.0)
 NOISE = np.random.default_rng(2).lognormal(0, 0.2, (2, 20_000))
 NOISE /= NOISE.mean(axis=1, keepdims=True)

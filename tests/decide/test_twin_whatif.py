@@ -16,6 +16,8 @@ from harness.decide.twin_read import structure_of
 from harness.decide.twin_whatif import BALANCINGS, changed, parse_balancing, parse_change
 from harness.errors import UsageError
 
+pytestmark = pytest.mark.simulated
+
 ROOT = Path(__file__).resolve().parents[2]
 SERVICE = Service(np.array([0.0, 0.01]), np.ones(2), np.ones((2, 1)), np.zeros(1))
 

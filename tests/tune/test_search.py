@@ -15,6 +15,8 @@ from harness.errors import TailraceError
 from harness.tune.ramp import FROM, TO, Scored, ramp, through_capacity
 from harness.tune.search import candidates, most_runs, search, survivors
 
+pytestmark = pytest.mark.simulated
+
 ROOT = Path(__file__).resolve().parents[2]
 CHOICES = {"batch": [1, 2, 4, 8], "wait": [0, 5]}
 DEFAULT: dict[str, Knob] = {"batch": 8, "wait": 5, "port": 1}
