@@ -1,6 +1,7 @@
 """From folders to verdicts: what is on disk is what is said, and no verdict promises more than the rows hold."""
 
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -217,3 +218,14 @@ def test_nothing_to_analyse_is_one_sentence(records: Records) -> None:
     records.add("toy", 0)
     with pytest.raises(TailraceError, match="of plan 'other'"):
         analyse(records.folder, "other")
+
+
+def test_short_runs_far_beyond_the_limit_fail_however_long_they_remember(tmp_path: Path) -> None:
+    [machine] = (Path(__file__).parents[2] / "results" / "goodput").iterdir()
+    shutil.copy(machine / "machine.json", tmp_path)
+    for run in machine.glob("*-zmq-batching-embed-embed-busy@1.5-r?"):
+        shutil.copytree(run, tmp_path / run.name)
+    cell = only(analyse(tmp_path))
+    assert math.isinf(cell.quantiles_ms[0.99].high) or math.isnan(cell.quantiles_ms[0.99].high)
+    assert cell.verdict == "fail", cell.verdict_reason
+    assert "slower or failed, 1.00% may" in cell.verdict_reason
