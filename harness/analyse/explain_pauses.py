@@ -129,7 +129,7 @@ def _own_model(seen: Flights, after: Ints, beyond_ms: Floats, silence: tuple[int
 
 def _computes(seen: Flights, model_ms: Floats, probes: Probes) -> bool:
     """Whether model runs keep a core of the server busy: over the run they took no more than twice its CPU time."""
-    if not probes:
+    if not probes or not len(probes["t_ns"]):
         return False
     runs_s = float(np.sum((model_ms / np.maximum(seen.batch, 1))[seen.answered])) / 1e3
     return 0 < runs_s <= 2 * _cpu_s(probes, int(probes["t_ns"].min()), int(probes["t_ns"].max()))

@@ -130,12 +130,14 @@ def cpu_of(stop_s: float, go_s: float) -> dict[str, NDArray[Any]]:
             "pid": np.full(len(times), 7), "metric": np.full(len(times), "cpu_s", dtype=object), "value": worked}
 
 
+NO_LOOK = {name: values[:0] for name, values in cpu_of(0.0, 0.0).items()}
 BUSY = poisson(200, 20)
 N = len(BUSY)
 HELD_MS = np.maximum(0.02, np.where((BUSY > 5) & (BUSY < 5.4), (5.4 - BUSY) * 1e3, 0))  # none sent from 5 to 5.4 s
 MET = {"generator": {"hiccup_pauses_ns": [[5_000 * MS, 5_400 * MS]]}}
 KNOWN: dict[str, tuple[World, dict[str, Any]]] = {
     "server_pause told by CPU": (World(BUSY, stops_s=((5.0, 6.2),)), {"probes": cpu_of(5.0, 6.2)}),
+    "server_pause nobody looked": (World(BUSY, stops_s=((5.0, 5.4),), workers=2, service_ms=6.0), {"probes": NO_LOOK}),
     "server_pause untold": (World(BUSY, stops_s=((5.0, 5.4),), workers=3, tells=()), {}),
     "server_pause two workers": (World(BUSY, stops_s=((5.0, 5.4),), workers=2, service_ms=6.0), {}),
     "host_pause": (World(BUSY, stops_s=((5.0, 5.4),)), MET),
