@@ -1,7 +1,7 @@
 """Service time against batch size, as recorded: the curve that decides what batching gains, on a CPU or on a GPU."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from harness.decide.twin import Floats
 from harness.decide.twin_fit import ENOUGH, Seen, batches, line
 
 SPREAD = (0.1, 0.9)
+ENOUGH_REQUESTS = 20_000    # of a run, its last ones: more make no curve more certain, and batches are found by sorting
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class ServiceCurve:
 def service_curve(runs: Sequence[Seen], workers: int) -> ServiceCurve | None:
     """The curve of all the runs' batches together, with `workers` to run them; None where they tell of no batch, or of
     one size alone."""
-    each = [batches(run, workers) for run in runs if run.told]
+    each = [batches(_last(run), workers) for run in runs if run.told]
     size = np.concatenate([part[0] for part in each]) if each else np.zeros(0, np.int64)
     sizes = np.unique(size)
     if len(sizes) < 2:
@@ -58,6 +59,12 @@ def service_curve(runs: Sequence[Seen], workers: int) -> ServiceCurve | None:
     return ServiceCurve(sizes.astype(np.float64), np.array([float(len(group)) for group in groups]),
                         np.array([float(group.mean()) for group in groups]), low, high, _law(size, took_ms),
                         np.array(single).reshape(-1, 2))
+
+
+def _last(run: Seen) -> Seen:
+    some = slice(-ENOUGH_REQUESTS, None)
+    return replace(run, due_s=run.due_s[some], latency_s=run.latency_s[some], counted=run.counted[some],
+                   batch=run.batch[some], model_s=run.model_s[some], inside_s=run.inside_s[some])
 
 
 def _law(size: np.ndarray, took_ms: Floats) -> tuple[float, float]:
