@@ -94,8 +94,8 @@ def _unbounded(promise: Promise, runs: Sequence[RunFigures], value: Interval) ->
                                   found[0].confidence)
     near = pooled_quantile([run.ordered_ms[np.isfinite(run.ordered_ms)] for run in runs], promise.quantile)
     size, needed = worth(runs, promise.quantile, near)
-    # Repetitions are independent whatever each remembers: one request each, at least (a mean of bounded variables
-    # exceeds no more often than that of as many zeros and ones: Hoeffding 1963, section 4).
+    # Repetitions are independent whatever each remembers, and their shares vary no more than zeros and ones of the same
+    # mean would: one request each, at least.
     share = _by_share(promise, runs, value, max(size, len(runs)))
     if share.verdict == "fail" or (not math.isfinite(value.value) and (size >= needed or share.verdict != "pass")):
         return share
