@@ -13,15 +13,19 @@ SWAPPED_PAGES = 256
 
 
 def other_work(view: RunView) -> Check:
-    """A warning where processes that are neither server nor generator used more than a fifth of either's CPUs."""
+    """Invalid where processes that are neither server nor generator used more than a fifth of the server's CPUs: its
+    latency is then theirs as much as its own. A warning where it was the generator's: lag tells whether that mattered.
+    """
     shares = {scope: seen.other_share(view.probes, scope, len(cpus), view.window_s)
               for scope, cpus in (("server", view.meta.server_cpus), ("load", view.meta.load_cpus))}
     figures = {f"{scope}_share": share for scope, share in shares.items()} | {"allowed": OTHER_SHARE}
-    most = max(shares, key=lambda scope: shares[scope])
-    if shares[most] > OTHER_SHARE:
-        whose = "the server's" if most == "server" else "the generator's"
-        return Check("other_work", "warning", f"other processes used {shares[most]:.0%} of {whose} CPUs",
-                     "stop other work on this machine; another run may be going on", "host", figures)
+    hint = "stop other work on this machine; another run may be going on"
+    if shares["server"] > OTHER_SHARE:
+        said = f"other processes used {shares['server']:.0%} of the server's CPUs"
+        return Check("other_work", "invalid", said, hint, "host", figures)
+    if shares["load"] > OTHER_SHARE:
+        said = f"other processes used {shares['load']:.0%} of the generator's CPUs"
+        return Check("other_work", "warning", said, hint, "host", figures)
     return Check("other_work", "ok", "nothing else used the CPUs", figures=figures)
 
 

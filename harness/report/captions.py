@@ -57,7 +57,7 @@ def ranking(match: Match) -> str:
     if all(math.isfinite(least) for least in seen):
         span += f"; a ratio of {times(max(seen))} would have shown"
     elif any(math.isinf(least) for least in seen):
-        span += f"; only a ratio above {times(TELLING)} would have shown"
+        span += f"; not even a ratio of {times(TELLING)} would have shown"
     if not slower:
         return f"~ Inconclusive: {names} cannot be told apart at p99 ({span})."
     return f"{names} cannot be told apart at p99 (~, {span}); against {name}, {behind}."

@@ -59,7 +59,7 @@ def test_probes_of_a_quiet_machine_accuse_of_nothing(queue: Queue, seen: Seen) -
 
 
 @pytest.mark.parametrize(("probes", "code", "severity"), [
-    (looks({"server": 1.0}), "other_work", "warning"),
+    (looks({"server": 1.0}), "other_work", "invalid"),
     (looks({"load": 0.4}), "other_work", "warning"),
     (looks(stolen=0.1), "stolen", "warning"),
     (looks(stolen=0.5), "stolen", "invalid"),

@@ -15,10 +15,8 @@ import pytest
 
 from harness.analyse.record_checks import _RETRIES, _SAMPLE
 from harness.catalog.discover import find_catalog
-from harness.errors import TailraceError
 from harness.protocols.table import CODECS
 from harness.run.conformance import check
-from harness.run.launch import engine_knobs
 
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = [str(ROOT / "setups/gateway"), str(ROOT / "setups"), str(Path(__file__).parent / "moody")]
@@ -287,15 +285,3 @@ def test_it_keeps_every_point_of_the_contract_before_other_engines(engine: str) 
         pytest.skip(found.points[0].message)
     assert {point.code: point.message for point in found.points if point.verdict == "failed"} == {}
     assert found.points[-1].code == "overload"
-
-
-def test_the_engine_behind_it_has_the_knobs_it_is_given() -> None:
-    setup = find_catalog(ROOT).setup("gateway")
-    front = setup.with_knobs({"engine": "remote", "engine_knobs": "url=http://127.0.0.1:1/x protocol=oip-http"})
-    assert (front.unnamed, front.parts[1].codec.name) == ("", "oip-http")
-    assert engine_knobs(front, 3, "cpu")["timeout_s"] == 60
-    assert engine_knobs(setup.with_knobs({"engine_knobs": "workers=2"}), 3, "cpu")["workers"] == 2
-    asks = setup.with_knobs({"engine": "remote"}).unnamed
-    assert asks == "remote asks for its knob: --knob gateway.engine_knobs=url=…"
-    with pytest.raises(TailraceError, match="'wrkers=2' is not like name=value; knobs of fastapi: workers"):
-        _ = setup.with_knobs({"engine_knobs": "wrkers=2"}).parts
