@@ -93,22 +93,22 @@ def dominated(run: StoredRun, cause: str) -> Explanation:
 
 def test_a_batch_that_waits_for_company(tell: Tell) -> None:
     found = dominated(tell("waits"), "batch")
-    assert found.examples[0].parts_ms["wait"] > 32
+    assert found.examples[0].parts_ms["wait"] > 90
 
 
 def test_a_garbage_collection(tell: Tell) -> None:
     found = dominated(tell("collects"), "collection")
-    assert max(example.parts_ms["gc"] for example in found.examples) > 10
+    assert max(example.parts_ms["gc"] for example in found.examples) > 90
 
 
 def test_connections_that_do_not_last(tell: Tell) -> None:
     found = dominated(tell("closes"), "cold")
-    assert found.examples[0].parts_ms["respond"] > 22
+    assert found.examples[0].parts_ms["respond"] > 80
 
 
 def test_an_answer_in_two_halves(tell: Tell) -> None:
     found = dominated(tell("trickles"), "network")
-    assert found.examples[0].parts_ms["receive"] > 32
+    assert found.examples[0].parts_ms["receive"] > 90
 
 
 def test_long_inputs(tell: Tell) -> None:
