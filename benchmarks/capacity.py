@@ -11,6 +11,9 @@ tell (workers, greatest batch, longest wait, queue) and sees what a probe record
 - waiting: batches wait for company, so that the promise is broken at light loads and kept at middling ones;
 - refusing: a bounded queue, and a promise about errors that ends before the one about latency.
 
+FILE keeps every search as it ends, and searches that it holds already are not made again: stopped, it goes on with the
+same command. Delete it when the code has changed.
+
 The truth is the load at which a simulation of 600 000 requests keeps the promise. Beside it: plain bisection, 10 probes
 of 1 000 requests. Exit code 1 where a target is missed: errors within 3 % (10th to 90th percentile), more than 2 % too
 much promised in at most 5 % of the searches, at most 6 probes and 50 000 requests.
@@ -166,6 +169,14 @@ def one(task: tuple[str, int]) -> Outcome:
                    found.requests, bisected(hidden, seed), (found.last_passed, found.first_failed), found.why)
 
 
+def kept(file: Path | None, tasks: list[tuple[str, int]]) -> list[Outcome]:
+    """The searches of `tasks` that the file holds."""
+    if file is None or not file.exists():
+        return []
+    known = [Outcome(**each) for each in json.loads(file.read_text())]
+    return [each for each in known if (each.shape, each.seed) in tasks]
+
+
 HEADER = """\
 | shape | searches | error p10 | median | p90 | over 2 % too much | truth in interval | passed load known | probes \
 (most) | requests (most) | bisection p10 | p90 | over 2 % too much |
@@ -197,14 +208,15 @@ def main() -> int:
     begun = time.perf_counter()
     shapes = (args.shape,) if args.shape else SHAPES
     tasks = [(shapes[i % len(shapes)], args.seed + i) for i in range(args.searches)]
+    done = kept(args.json, tasks)
+    tasks_left = [task for task in tasks if task not in {(each.shape, each.seed) for each in done}]
     with ProcessPoolExecutor(args.processes, mp_context=get_context("spawn")) as pool:
-        done: list[Outcome] = []
-        for outcome in pool.map(one, tasks):
+        for outcome in pool.map(one, tasks_left):
             done.append(outcome)
             print(f"{len(done)}/{len(tasks)} {outcome.shape} {outcome.error:+.1%} {outcome.requests:,} requests",
                   file=sys.stderr, flush=True)
             if args.json:
-                args.json.write_text(json.dumps([{**vars(each), "error": each.error} for each in done], indent=1))
+                args.json.write_text(json.dumps([vars(each) for each in done], indent=1))
     print(HEADER)
     for shape in shapes:
         print(row(shape, [each for each in done if each.shape == shape]))

@@ -55,11 +55,10 @@ def _match(cells: Sequence[Cell], comparisons: Sequence[Comparison]) -> str:
         what = "" if by["pass"] else f" keep {promise}"
         parts.append(f"{_listed(map(_with_p99, by['fail']))} {_verb(by['fail'], 'does', 'do')} not{what}")
     if by["inconclusive"]:
-        parts.append(f"it cannot be told yet for {_listed(map(_with_reason, by['inconclusive']))}")
+        parts.append(f"it cannot be told yet for {_with_reasons(by['inconclusive'])}")
     if by["invalid"]:
-        parts.append(f"{_listed(map(_with_reason, by['invalid']))} {_verb(by['invalid'], 'was', 'were')} "
-                     "not measured validly")
-    told = [text for each in comparisons if each.metric == "p99" and (text := _compared(each))]
+        parts.append(f"{_with_reasons(by['invalid'])} {_verb(by['invalid'], 'was', 'were')} not measured validly")
+    told = _compared([each for each in comparisons if each.metric == "p99"])
     return f"On {first.workload} {load}, {_repetitions(cells)}: {'; '.join([*parts, *told])}."
 
 
@@ -72,9 +71,13 @@ def _with_p99(cell: Cell) -> str:
     return f"{cell.setup} (p99 {plain(figure.value)} ms, 95 % interval {plain(figure.low)} to {plain(figure.high)})"
 
 
-def _with_reason(cell: Cell) -> str:
-    open_ = [each.reason for each in cell.promises if each.verdict == cell.verdict]
-    return f"{cell.setup} ({open_[0] if open_ else cell.verdict_reason})"
+def _with_reasons(cells: Sequence[Cell]) -> str:
+    """Setups and the reasons, each reason once: `a and b (…) and c (…)`."""
+    by: dict[str, list[str]] = {}
+    for cell in cells:
+        open_ = [each.reason for each in cell.promises if each.verdict == cell.verdict]
+        by.setdefault(open_[0] if open_ else cell.verdict_reason, []).append(cell.setup)
+    return _listed(f"{_listed(setups)} ({reason})" for reason, setups in by.items())
 
 
 def _repetitions(cells: Sequence[Cell]) -> str:
@@ -84,14 +87,16 @@ def _repetitions(cells: Sequence[Cell]) -> str:
     return f"{counts[0]} to {counts[-1]} valid repetitions"
 
 
-def _compared(each: Comparison) -> str:
-    if not each.told and not math.isfinite(each.detectable):
-        return ""
-    if not each.told:
-        return (f"no difference in p99 can be told between {each.setup} and {each.baseline}, though one of "
-                f"{plain(each.detectable)} times would have been")
-    ratio = f"{plain(each.ratio.value)} times {each.baseline}'s"
-    return f"{each.setup}'s p99 is {ratio} ({plain(each.ratio.low)} to {plain(each.ratio.high)})"
+def _compared(comparisons: Sequence[Comparison]) -> list[str]:
+    """The ratios that are told, then in one clause for each baseline those that are not."""
+    said = [f"{each.setup}'s p99 is {plain(each.ratio.value)} times {each.baseline}'s ({plain(each.ratio.low)} to "
+            f"{plain(each.ratio.high)})" for each in comparisons if each.told]
+    unseen: dict[str, list[str]] = {}
+    for each in comparisons:
+        if not each.told and math.isfinite(each.detectable):
+            unseen.setdefault(each.baseline, []).append(f"{each.setup} ({plain(each.detectable)} times)")
+    return said + [f"no difference in p99 from {baseline} can be told, though one so large would have been: "
+                   f"{', '.join(setups)}" for baseline, setups in unseen.items()]
 
 
 def _listed(items: Iterable[str]) -> str:
