@@ -1,6 +1,8 @@
 """From folders to verdicts: what is on disk is what is said, and no verdict promises more than the rows hold."""
 
+import itertools
 import math
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -202,6 +204,14 @@ def test_the_sentence_says_who_keeps_the_promise_and_how_sure(records: Records) 
     told = {each.metric: each for each in analysis.comparisons}
     assert told["p99"].told
     assert told["p99"].ratio.high < 1
+
+
+def test_the_sentence_says_a_reason_once_for_all_who_share_it(records: Records) -> None:
+    for repetition, setup in itertools.product(range(5), ("one", "two", "base")):
+        records.add(setup, repetition, service_ms=0.8, slo={"errors": "< 0.01%"}, seconds=3.0)
+    said = analyse(records.folder, baseline="base").sentence
+    assert re.search(r"cannot be told yet for \w+, \w+ and \w+ \([^)]*needed to promise that\)", said), said
+    assert said.count("needed to promise that") == 1
 
 
 def test_a_clear_break_fails_however_few_requests_there_are(records: Records) -> None:
