@@ -20,7 +20,8 @@ BEHIND_KNOBS = "engine_knobs"
 class Needs(Noun):
     """What a machine must have; a machine that lacks it skips the setup and says so. `packages` are requirements that
     not every index has, as a lock names them; `shared_python` is this Python as a library. `unless` is a knob that,
-    when given, names what stands elsewhere in the programs' place."""
+    when given, names what stands elsewhere in the programs' place. `when` maps a knob and a value of it to the needs
+    that are others then."""
 
     gpu: bool = False
     java: bool = False
@@ -31,6 +32,7 @@ class Needs(Noun):
     packages: tuple[str, ...] = ()
     shared_python: bool = False
     unless: str = ""
+    when: dict[str, dict[str, "Needs"]] = Field(default_factory=dict)
 
 
 class Modelled(Noun):
@@ -104,7 +106,7 @@ class Setup(Noun):
 
     @model_validator(mode="after")
     def _known_knobs(self) -> Self:
-        lifts = {self.needs.unless} - {""}
+        lifts = {self.needs.unless, *self.needs.when} - {""}
         for table, named in (("tune", set(self.tune)), ("gpu", set(self.gpu)), ("needs", lifts)):
             stranger = sorted(named - set(self.knobs))
             if stranger:
@@ -184,7 +186,11 @@ class Setup(Noun):
     def needed(self) -> Needs:
         """What a machine must have for it, as its knobs are."""
         elsewhere = self.needs.unless and self.knobs[self.needs.unless] not in ("", False)
-        return self.needs.model_copy(update={"programs": ()}) if elsewhere else self.needs
+        others: dict[str, object] = {"programs": ()} if elsewhere else {}
+        for knob, values in self.needs.when.items():
+            if then := values.get(knob_text(self.knobs[knob])):
+                others |= {name: getattr(then, name) for name in then.model_fields_set}
+        return self.needs.model_copy(update=others)
 
     @property
     def lock(self) -> Path:
@@ -196,6 +202,11 @@ class Setup(Noun):
         """The folders whose content makes the setup what it is."""
         return tuple(dict.fromkeys(folder for part in self.parts for folder in (
             part.folder, *(part.folder.parent / name for name in part.shares))))
+
+
+def knob_text(value: Knob) -> str:
+    """A knob's value as servers and keys of `[needs.when]` have it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _pair(pair: str, part: Setup) -> tuple[str, Knob]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.catalog.setup import Knob, Setup
+from harness.catalog.setup import Knob, Setup, knob_text
 from harness.catalog.workload import Workload
 from harness.errors import TailraceError
 from harness.plan.expand import resolve_knobs
@@ -72,7 +72,7 @@ def server_command(setup: Setup, workload: Workload, knobs: Mapping[str, Knob], 
     for part in setup.parts[1:]:
         own = engine_knobs(setup.with_knobs(knobs), len(place.cpus), place.device)
         env["BEHIND"] = str(_write_behind(part, workload, own, replace(place, pythons=place.pythons[1:])))
-    values = {**{name: text(value) for name, value in knobs.items()},
+    values = {**{name: knob_text(value) for name, value in knobs.items()},
               "host": HOST, "port": str(port), "python": str(place.python)}
     try:
         words = [word.format_map(values) for word in setup.command]
@@ -108,7 +108,7 @@ def _write_behind(part: Setup, workload: Workload, own: Mapping[str, Knob], plac
 def server_env(setup: Setup, workload: Workload, knobs: Mapping[str, Knob], place: Place,
                port: int) -> dict[str, str]:
     """All that the server finds in its environment; of the harness's own, what the setup `passes` and no more."""
-    threads = text(knobs.get(THREADS_KNOB, 1))
+    threads = knob_text(knobs.get(THREADS_KNOB, 1))
     return {
         **{name: os.environ[name] for name in setup.passes if name in os.environ},
         "PATH": f"{place.python.parent}:{os.environ.get('PATH', os.defpath)}", "LANG": "C.UTF-8",
@@ -120,10 +120,6 @@ def server_env(setup: Setup, workload: Workload, knobs: Mapping[str, Knob], plac
         "THREADS": threads,
         **dict.fromkeys(_THREAD_VARIABLES, threads), "TOKENIZERS_PARALLELISM": "false",
         "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime's wheel reports to its maker unless told not to
-        **{f"KNOB_{name.upper().replace('-', '_')}": text(value) for name, value in knobs.items()},
+        **{f"KNOB_{name.upper().replace('-', '_')}": knob_text(value) for name, value in knobs.items()},
     }
 
-
-def text(value: Knob) -> str:
-    """A knob's value as servers read it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)

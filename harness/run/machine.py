@@ -81,7 +81,7 @@ def lacking(needs: dict[str, Any], folder: Path) -> str:
     missing += [name for name in ("java", "docker") if needs.get(name) and not shutil.which(name)]
     missing += [f"lib{_PYTHON}.so.1.0 (its package is often called lib{_PYTHON})"] if needs.get(
         "shared_python") and not _has_shared_python() else []
-    missing += [f"the program {name}" for name in needs.get("programs", ()) if not shutil.which(name)]
+    missing += [f"the program {name}" for name in needs.get("programs", ()) if not program(name)]
     missing += [f"the package {each} (no index or wheel folder that uv is told of has it)"
                 for each in lacking_packages(needs.get("packages", ()))]
     memory, disk = memory_bytes() / 2**30, shutil.disk_usage(folder).free / 2**30
@@ -90,6 +90,11 @@ def lacking(needs: dict[str, Any], folder: Path) -> str:
     if needs.get("disk_gb", 0) > disk:
         missing.append(f"{needs['disk_gb']:g} GB of free disk (it has {disk:.1f})")
     return f"this machine lacks {', '.join(missing)}" if missing else ""
+
+
+def program(name: str) -> str | None:
+    """Where the program is, also where Debian keeps servers: in a folder on root's PATH alone."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
 
 
 def _has_shared_python() -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.catalog.setup import Setup
 from harness.run.content import files_below
+from harness.run.machine import program
 
 _CODE = (".py", ".toml", ".pbtxt", ".properties", ".yaml", ".yml", ".json", ".sh", ".conf", ".cfg", ".ini")
 _VERSION_S = 10.0
@@ -38,7 +39,7 @@ def engine_versions(setup: Setup, packages: Mapping[str, str]) -> dict[str, str]
     known = {_plain(name): version for name, version in packages.items()}
     found = {name: known[_plain(name)] for name in names if _plain(name) in known}
     programs = (*setup.needed.programs, *(["java"] if setup.needs.java else []))
-    return {**found, **{program: said for program in programs if (said := _program_version(program))}}
+    return {**found, **{name: said for name in programs if (said := _program_version(name))}}
 
 
 def _lines(file: Path) -> int:
@@ -83,12 +84,15 @@ def _plain(name: str) -> str:
 
 
 @functools.cache
-def _program_version(program: str) -> str:
-    """The first line of `program --version`, "" where it does not say."""
-    try:
-        done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=_VERSION_S, check=False,
-                              stdin=subprocess.DEVNULL)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    lines = (done.stdout or done.stderr).strip().splitlines()
-    return lines[0][:120] if done.returncode == 0 and lines else ""
+def _program_version(name: str) -> str:
+    """The first line of `program --version`, or of `program -v`, which is nginx's; "" where it does not say."""
+    for flag in ("--version", "-v"):
+        try:
+            done = subprocess.run([program(name) or name, flag], capture_output=True, text=True, timeout=_VERSION_S,
+                                  check=False, stdin=subprocess.DEVNULL)
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        lines = (done.stdout or done.stderr).strip().splitlines()
+        if done.returncode == 0 and lines:
+            return lines[0][:120]
+    return ""

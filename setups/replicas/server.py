@@ -1,8 +1,6 @@
-"""Starts the replicas, then Envoy in front of them; replaces what dies; drains at SIGTERM."""
+"""Starts the replicas, then a balancer in front of them; replaces what dies; drains at SIGTERM."""
 
-import contextlib
 import http.client
-import json
 import os
 import signal
 import socket
@@ -10,21 +8,24 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from functools import partial
 from pathlib import Path
 
-import balancer
+import envoy_front
+import nginx_front
 from replica.lifeline import die_with_parent
 
-HOST, PORT = os.environ["HOST"], int(os.environ["PORT"])
+HOST = os.environ["HOST"]
 FASTAPI = Path(__file__).resolve().parents[1] / "fastapi"
-BIN = Path(sys.executable).parent
-DRAIN_S, STOP_S, LOOK_S = 1, 8.0, 0.2
+BALANCERS = {"envoy": envoy_front, "nginx": nginx_front}
+STOP_S, LOOK_S = 8.0, 0.2
 
 
 def main() -> int:
-    """0 after SIGTERM, 1 when Envoy ended by itself."""
+    """0 after SIGTERM, 1 when the balancer ended by itself."""
+    balancer = BALANCERS.get(os.environ["KNOB_BALANCER"])
+    if balancer is None:
+        sys.exit(f"the knob balancer is '{os.environ['KNOB_BALANCER']}'; it can be {' or '.join(BALANCERS)}")
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())
@@ -34,12 +35,11 @@ def main() -> int:
         replicas = [replica(port) for port in ports]
         while not told.wait(LOOK_S) and not all(map(is_ready, ports)):
             replace_dead(replicas, ports)
-        admin = Path(folder) / "a"
-        envoy = None if told.is_set() else front(admin, ports)
-        while envoy and envoy.poll() is None and not told.wait(LOOK_S):
+        front = None if told.is_set() else balancer.start(Path(folder), ports)
+        while front and front.poll() is None and not told.wait(LOOK_S):
             replace_dead(replicas, ports)
-        if envoy:
-            end_after_answers(envoy, admin)
+        if front:
+            balancer.end(front, Path(folder), STOP_S)
         for each in replicas:
             each.terminate()
         for each in replicas:
@@ -57,24 +57,12 @@ def held_port() -> socket.socket:
 
 def replica(port: int) -> subprocess.Popen[bytes]:
     """The FastAPI setup's server as a single process."""
-    return child("uvicorn", "server:app", "--app-dir", str(FASTAPI), "--host", HOST, "--port", str(port),
-                 "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning",
-                 "--timeout-keep-alive", "300", "--timeout-graceful-shutdown", str(int(STOP_S)))
-
-
-def front(admin: Path, ports: list[int]) -> subprocess.Popen[bytes]:
-    """Envoy, listening."""
-    setting = balancer.config(HOST, PORT, ports, admin, int(os.environ["KNOB_QUEUE"]),
-                              float(os.environ["KNOB_TIMEOUT_S"]))
-    return child("envoy", "--config-yaml", json.dumps(setting), "--concurrency", os.environ["KNOB_BALANCER_THREADS"],
-                 "--log-level", "error", "--disable-hot-restart", "--drain-time-s", str(DRAIN_S),
-                 "--drain-strategy", "immediate")
-
-
-def child(program: str, *arguments: str) -> subprocess.Popen[bytes]:
-    """In a session of its own: a SIGTERM to the group is for the supervisor, which drains first."""
-    return subprocess.Popen([BIN / program, *arguments], start_new_session=True,
-                            preexec_fn=partial(die_with_parent, os.getpid()))  # noqa: PLW1509  no threads here
+    # In a session of its own: a SIGTERM to the group is for the supervisor, which drains first.
+    return subprocess.Popen(
+        [Path(sys.executable).with_name("uvicorn"), "server:app", "--app-dir", str(FASTAPI), "--host", HOST,
+         "--port", str(port), "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning",
+         "--timeout-keep-alive", "300", "--timeout-graceful-shutdown", str(int(STOP_S))],
+        start_new_session=True, preexec_fn=partial(die_with_parent, os.getpid()))  # noqa: PLW1509  no threads here
 
 
 def replace_dead(replicas: list[subprocess.Popen[bytes]], ports: list[int]) -> None:
@@ -92,18 +80,6 @@ def is_ready(port: int) -> bool:
         return connection.getresponse().status == 200
     except OSError:
         return False
-
-
-def end_after_answers(envoy: subprocess.Popen[bytes], admin: Path) -> None:
-    """Lets Envoy answer what it has taken, then ends it."""
-    deadline = time.monotonic() + STOP_S
-    with contextlib.suppress(OSError, http.client.HTTPException):  # it may have ended already
-        balancer.drain(admin)
-        time.sleep(DRAIN_S)
-        while balancer.requests_in_flight(admin) and time.monotonic() < deadline:
-            time.sleep(0.05)
-    envoy.terminate()
-    envoy.wait()
 
 
 if __name__ == "__main__":

@@ -91,6 +91,19 @@ def test_a_knob_that_names_a_server_elsewhere_lifts_the_need_of_programs(tmp_pat
         read_setup(tmp_path)
 
 
+def test_a_value_of_a_knob_may_need_other_things(tmp_path: Path) -> None:
+    text = ('title="t"\nidea="i"\ntier="basic"\nengine="e"\ncommand=["x"]\n[knobs]\nboxed=false\n'
+            '[needs]\njava=true\nmemory_gb=1\n[needs.when.boxed.true]\njava=false\nprograms=["box"]\n')
+    (tmp_path / "setup.toml").write_text(text)
+    setup = read_setup(tmp_path)
+    assert (setup.needed.java, setup.needed.programs) == (True, ())
+    boxed = setup.with_knobs({"boxed": True}).needed
+    assert (boxed.java, boxed.programs, boxed.memory_gb) == (False, ("box",), 1)
+    (tmp_path / "setup.toml").write_text(text.replace("when.boxed", "when.boxd"))
+    with pytest.raises(TailraceError, match=r"\[needs\] names 'boxd', which is no knob; did you mean 'boxed'"):
+        read_setup(tmp_path)
+
+
 @pytest.mark.parametrize(("line", "said"), [
     ('devices = ["tpu"]', "workload.toml: '0' in [devices] is 'tpu': Input should be 'cpu' or 'gpu'"),
     ("devices = []", "workload.toml: 'devices' is list: Tuple should have at least 1 item"),

@@ -46,6 +46,7 @@ class Deployment:
     setup: Setup
     process: subprocess.Popen[bytes]
     port: int
+    metrics_port: int
     folder: Path
     pool: ThreadPoolExecutor
 
@@ -165,7 +166,7 @@ def _started(setup: Setup, device: str, workload: Path, cores: int, folder: Path
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(command, env=told, stdout=log, stderr=log, cwd=folder, start_new_session=True)
     os.sched_setaffinity(process.pid, sorted(os.sched_getaffinity(0))[:cores])
-    return Deployment(setup, process, port, folder, ThreadPoolExecutor(64))
+    return Deployment(setup, process, port, metrics_port, folder, ThreadPoolExecutor(64))
 
 
 def _end(deployment: Deployment) -> None:

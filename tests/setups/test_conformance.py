@@ -80,6 +80,7 @@ def test_it_fails_no_point_that_its_limits_do_not_name(name: str, workload: str)
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("name", "workload", "knobs", "owned"), [
     ("triton", "ocr", {"protocol": "oip-grpc"}, set()),
+    ("replicas", "fraud", {"balancer": "nginx"}, set()),
     # What `fast_mode` in its limits says in words.
     ("ray-serve", "fraud", {"throughput_optimized": True}, {"loopback", "nothing-left"})])
 def test_so_it_does_with_other_knobs(name: str, workload: str, knobs: dict[str, Knob], owned: set[str]) -> None:

@@ -6,11 +6,13 @@ import time
 
 import pytest
 
+from harness.run.scrape import scrape
 from tests.setups.conftest import Deploy, eventually
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 LADDER = ("litserve", "ray-serve", "bentoml", "replicas", "granian")
+BALANCERS = ("envoy", "nginx")
 BATCHING = ("litserve", "ray-serve", "bentoml")
 
 
@@ -47,8 +49,9 @@ def test_ray_in_its_fast_mode_drains_and_leaves_nothing(start: Deploy) -> None:
     assert eventually(lambda: not server.processes(), 2), server.processes()
 
 
-def test_a_killed_replica_is_avoided_and_replaced(start: Deploy) -> None:
-    server = start("replicas")
+@pytest.mark.parametrize("balancer", BALANCERS)
+def test_a_killed_replica_is_avoided_and_replaced(start: Deploy, balancer: str) -> None:
+    server = start("replicas", balancer=balancer)
     before = {replica.pid for replica in server.processes("uvicorn")}
     os.kill(min(before), signal.SIGKILL)
     time.sleep(0.05)
@@ -57,15 +60,23 @@ def test_a_killed_replica_is_avoided_and_replaced(start: Deploy) -> None:
     assert {server.predict({"x": number}).status for number in range(50)} == {200}
 
 
-def test_the_balancer_refuses_what_is_too_much(start: Deploy) -> None:
-    server = start("replicas", queue=4)
+@pytest.mark.parametrize("balancer", BALANCERS)
+def test_the_balancer_refuses_what_is_too_much(start: Deploy, balancer: str) -> None:
+    server = start("replicas", balancer=balancer, queue=4)
     flying = [server.later({"x": 1, "ms": 400}) for _ in range(16)]
     assert {future.result().status for future in flying} == {200, 503}
 
 
-@pytest.mark.parametrize("name", LADDER)
-def test_a_killed_parent_leaves_nothing(start: Deploy, name: str) -> None:
-    server = start(name)
+@pytest.mark.parametrize(("name", "knobs"), [*((name, {}) for name in LADDER), ("replicas", {"balancer": "nginx"})])
+def test_a_killed_parent_leaves_nothing(start: Deploy, name: str, knobs: dict[str, str]) -> None:
+    server = start(name, **knobs)
     assert len(server.processes()) > 2
     server.process.kill()
     assert eventually(lambda: not server.processes(), 25), server.processes()
+
+
+def test_envoy_tells_its_own_metrics(start: Deploy) -> None:
+    server = start("replicas")
+    assert server.predict({"x": 2}).status == 200
+    text = scrape((server.port, server.metrics_port), "").metrics
+    assert 'envoy_cluster_upstream_rq_total{envoy_cluster_name="replicas"}' in text
