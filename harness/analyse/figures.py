@@ -144,8 +144,8 @@ def time_spent(rows: Rows) -> tuple[dict[str, float], int]:
     answered = ~rows.failed & rows.sent & (rows.done_ns != ABSENT)
     told = answered & (rows.model_us >= 0)
     chosen = told if np.any(told) else answered
-    lag = float(np.sum(rows.sent_ns[chosen] - rows.due_ns[chosen])) / NS_PER_MS
-    total = float(np.sum(rows.done_ns[chosen] - rows.due_ns[chosen])) / NS_PER_MS
+    lag = float(np.sum((rows.sent_ns - rows.due_ns)[chosen])) / NS_PER_MS
+    total = float(np.sum((rows.done_ns - rows.due_ns)[chosen])) / NS_PER_MS
     parts = {"lag": lag}
     if np.any(told):
         parts |= {name: _sum_ms(column[chosen])

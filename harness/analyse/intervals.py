@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from harness.analyse.model import Interval
 from harness.analyse.quantiles import CONFIDENCE, Ordered, effective_size, needed_samples, pooled_quantile, student
-from harness.analyse.sequential import NONE, extended, no_evidence, pooled_correlations, remembered
+from harness.analyse.sequential import NONE, Floats, pooled_correlations, remembered
 
 LEAST = 100.0
 RARE = 2.0           # times 1 / (1 - q) beyond p99: with once, those told too often were the lucky ones
@@ -63,12 +63,13 @@ def worth(runs: Sequence[Timed], q: float, threshold_ms: float) -> tuple[float, 
     bursts would else be told the more often.
     """
     needed, rare = float(needed_samples(q)), min(q, 1 - q)
+    series = [_signals(run, threshold_ms) for run in runs] if threshold_ms > 0 else []
     counts = [(sum(effective(run, threshold_ms) for run in runs), needed),
-              (_batches(runs, 1 - q, threshold_ms), LEAST if rare > 0.0099 else RARE / rare)]
+              (_batches(series), LEAST if rare > 0.0099 else RARE / rare)]
     scarcest = min(counts, key=_of_needed)
-    if threshold_ms <= 0 or _of_needed(scarcest) > PLENTY:
+    if not series or _of_needed(scarcest) > PLENTY:
         return scarcest
-    body, tail = spans([_ranks(run) for run in runs]), spans([_companion(run, threshold_ms) for run in runs])
+    body, tail = spans([_ranks(run) for run in runs]), spans([companion for _, companion in series])
     return min(scarcest, (needed * body / SPANS, needed), key=_of_needed) if tail < BURSTY * body else scarcest
 
 
@@ -76,15 +77,16 @@ def _of_needed(count: tuple[float, float]) -> float:
     return count[0] / count[1]
 
 
-def spans(series: Sequence[NDArray[np.float64]]) -> float:
+def spans(series: Sequence[Floats]) -> float:
     """How many stretches all series hold that are so long that neighbouring ones' means correlate by 1/2, as
     `pooled_correlations` has it; read between the powers of two, it does not jump as a batch length does."""
     total, before, level = sum(len(each) for each in series), 1.0, 0
-    while series and min(len(each) for each in series) > 3:
-        now = _neighbours(series)
+    for found, counts in pooled_correlations([each[None, :] for each in series]):
+        now = float(found[0])
+        if counts.min() <= 3:
+            break
         if now <= HALF:
             return total / math.exp2(max(level - (HALF - now) / (before - now), 0.0))
-        series = [each[:len(each) // 2 * 2].reshape(-1, 2).mean(axis=1) for each in series]
         before, level = now, level + 1
     return math.ldexp(total, -level)
 
@@ -145,38 +147,30 @@ def _root(share: NDArray[np.float64], margin: float) -> NDArray[np.float64]:
     return np.asarray((share / np.maximum(1 - share, margin)) ** (1 / 6))
 
 
-def _neighbours(series: Sequence[NDArray[np.float64]]) -> float:
-    """The correlation of neighbouring values, each series about its own mean; 0 where they do not vary."""
-    apart = [each - each.mean() for each in series]
-    variance = sum(float(each @ each) for each in apart)
-    hidden = len(series) / sum(len(each) for each in series)
-    if not variance > 0:
-        return 0.0
-    return float(sum(float(each[1:] @ each[:-1]) for each in apart) / variance + hidden)
-
-
 def _ranks(run: Timed) -> NDArray[np.float64]:
     """Each latency's rank within its run, in order of due times, to 1 part in 256."""
     grid = run.ordered_ms[::max(len(run.ordered_ms) // GRID, 1)]
     return grid.searchsorted(run.latency_ms).astype(np.float64)
 
 
-def _companion(run: Timed, threshold_ms: float) -> NDArray[np.float64]:
-    """The certificate's: what of a latency follows the tail, from 0 to 1."""
-    return np.asarray(np.minimum(run.latency_ms.astype(np.float64) / threshold_ms, 1.0) ** 3)
+def _signals(run: Timed, threshold_ms: float) -> Floats:
+    """The certificate's two, [2, requests]: whether the latency is over the threshold, and what of it follows the tail,
+    from 0 to 1."""
+    found = np.empty((2, len(run.latency_ms)))
+    found[0] = run.latency_ms > np.float32(threshold_ms)
+    part = np.minimum(run.latency_ms / np.float64(threshold_ms), 1.0)
+    np.multiply(part * part, part, out=found[1])    # ** 3 is a logarithm and an exponential
+    return found
 
 
-def _batches(runs: Sequence[Timed], allowed: float, threshold_ms: float) -> float:
+def _batches(series: Sequence[Floats]) -> float:
     """How many batches as long as the setup remembers all runs hold, in independent ones; 0 where none is long enough.
 
-    How long it remembers is told by all runs together, by the certificate's rule.
+    How long it remembers is told by all runs' `_signals` together, by the certificate's rule.
     """
-    if threshold_ms <= 0:
+    told = list(pooled_correlations(series))
+    if not told:
         return 0.0
-    seen = []
-    for run in runs:
-        over = (run.latency_ms > np.float32(threshold_ms))[None, :]
-        seen.append(extended(no_evidence(allowed), over, _companion(run, threshold_ms)[None, :]))
-    correlated, count = pooled_correlations(seen)
-    level, excess = remembered(correlated, count)
+    count = np.array([each.sum() for _, each in told])
+    level, excess = remembered(np.stack([found for found, _ in told])[:, :, None], count)
     return float(count[level[0]] / excess[0]) if level[0] != NONE else 0.0

@@ -22,7 +22,7 @@ Every array carries a last axis of runs, so that a simulation of thousands runs 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -183,27 +183,29 @@ def remembered(correlated: Floats, count: NDArray[np.int64]) -> tuple[NDArray[np
     return np.where(good.any(axis=0), level, NONE), (1 + left) / (1 - left)
 
 
-def pooled_correlations(runs: Sequence[Evidence]) -> tuple[Floats, NDArray[np.int64]]:
-    """`correlations` of neighbouring batches within several runs, [LEVELS, 2, 1], and how many batches there are at
-    each level; each evidence is of one run.
+def pooled_correlations(runs: Sequence[Floats]) -> Iterator[tuple[Floats, NDArray[np.int64]]]:
+    """For batches of 1, 2, 4, … requests: the correlation of neighbouring batches' means within several runs' series
+    [signals, requests], of each signal (0 where it does not vary), and how many batches each run holds; as long as any
+    holds one, of at most LEVELS lengths.
 
     Each run is taken about its own mean, so that runs may differ; what a mean of few batches hides of their
     correlation, 1/batches for independent ones (Kendall 1954, Biometrika 41), is added again.
     """
-    counts = np.stack([run.count >> np.arange(LEVELS) for run in runs])
-    variance, covariance = np.zeros((2, *runs[0].total.shape))
-    level = 0.0
-    for run, batches in zip(runs, counts, strict=True):
-        n = np.maximum(batches, 1).astype(np.float64)[:, None, None]
-        mean = run.total / n
-        variance += run.squares - n * mean * mean
-        covariance += run.products - mean * (2 * run.total - run.first - run.last) + (n - 1) * mean * mean
-        level = level + n * mean * mean
-    varies = variance > 1e-9 * level
-    found = np.where(varies, covariance / np.where(varies, variance, 1.0), 0.0)
-    total = counts.sum(axis=0)
-    hidden = np.where(varies, (np.minimum(counts, 1).sum(axis=0) / np.maximum(total, 1))[:, None, None], 0.0)
-    return found + hidden, total
+    for _ in range(LEVELS):
+        counts = np.array([run.shape[1] for run in runs], dtype=np.int64)
+        if not counts.any():
+            return
+        variance, covariance, level = np.zeros((3, len(runs[0])))
+        for run in runs:
+            mean = run.sum(axis=1, keepdims=True) / max(run.shape[1], 1)
+            apart = run - mean
+            variance += np.einsum("sb,sb->s", apart, apart)
+            covariance += np.einsum("sb,sb->s", apart[:, 1:], apart[:, :-1])
+            level += run.shape[1] * mean[:, 0] ** 2
+        varies = variance > 1e-9 * level
+        hidden = np.count_nonzero(counts) / counts.sum()
+        yield np.where(varies, covariance / np.where(varies, variance, 1.0) + hidden, 0.0), counts
+        runs = [paired(run[:, None], None)[:, 0] for run in runs]
 
 
 def mixed(logs: Floats, prior: tuple[float, ...]) -> Floats:

@@ -152,9 +152,11 @@ def stalls(sent_ns: NDArray[np.int64], done_ns: NDArray[np.int64]) -> Stalls:
     none = Stalls(np.zeros((0, 2), np.int64), math.nan)
     if len(done_ns) < STALLED_REQUESTS:
         return none
-    ends, starts = np.sort(done_ns), np.sort(sent_ns)
+    ends = np.sort(done_ns)
     gaps = np.diff(ends)
-    ordered = np.sort(gaps)
+    if gaps.max() < STALL_MS * 1e6:
+        return none
+    starts, ordered = np.sort(sent_ns), np.sort(gaps)
     usual = ordered[np.searchsorted(np.cumsum(ordered), USUAL_SHARE * float(gaps.sum()))]
     shortest_ns = max(STALL_MS * 1e6, STALL_GAPS * float(usual))
     wide = np.flatnonzero(gaps >= shortest_ns)
@@ -178,8 +180,8 @@ def _uncorrelated_size(values: Floats) -> int:
     while len(values) >= 8 * size:
         means = _means(values, size)
         centred = means - means.mean()
-        spread = float(centred @ centred)
-        if spread <= 0 or float(centred[1:] @ centred[:-1]) / spread < CORRELATED:
+        spread = float(np.sum(centred * centred))   # `@` starts threads, which cost more than so short a sum
+        if spread <= 0 or float(np.sum(centred[1:] * centred[:-1])) / spread < CORRELATED:
             break
         size *= 2
     return size

@@ -49,7 +49,7 @@ class StoredRun:
         path = self.folder / layout.PROBES
         if not path.is_file():
             return {}
-        table = pq.read_table(path)
+        table = pq.ParquetFile(path).read()    # read_table imports pandas, which takes longer than any probes
         return {name: np.array(table[name].to_pylist(), dtype=object) if pa.types.is_string(table[name].type)
                 else values(table[name]) for name in table.column_names}
 
@@ -57,7 +57,7 @@ class StoredRun:
         """Body bytes of every payload of the pool, int32[pool]; empty where they were not recorded. Request seq
         carried payload seq modulo their number."""
         path = self.folder / layout.PAYLOADS
-        return values(pq.read_table(path)["bytes"]) if path.is_file() else np.zeros(0, dtype=np.int32)
+        return values(pq.ParquetFile(path).read(["bytes"])["bytes"]) if path.is_file() else np.zeros(0, dtype=np.int32)
 
     def text(self, name: str) -> str:
         """A log of the run by its file's name; "" where it has none."""
