@@ -6,7 +6,7 @@ batch against its size, how much longer it takes beside busy neighbours, its noi
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Balancer = Literal["shared", "connections", "round_robin", "random", "least"]
+Starmap = Callable[[Callable[..., "Played"], list[tuple["Twin", float, int]]], Iterable["Played"]]
 
 ENDLESS = 1 << 40
 PICKS = 1 << 16
 SETTLING = 0.1
 LEAST_DRAWS = 64
+THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -154,10 +156,20 @@ def at_rate(twin: Twin, rate: float, n: int = 20_000, seed: int = 0) -> Played:
     return play(twin, poisson_s(rate, n, seed), seed, SETTLING)
 
 
-def at_rates(twins: Sequence[Twin], rates: Sequence[float], n: int = 20_000, threads: int = 4) -> list[Played]:
-    """Many configurations at once: twin i under rate i, the same arrivals and noise for each."""
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda pair: at_rate(pair[0], pair[1], n), zip(twins, rates, strict=True)))
+def at_rates(twins: Sequence[Twin], rates: Sequence[float], n: int = 20_000, over: Starmap | None = None,
+             ) -> list[Played]:
+    """Many configurations at once: twin i under rate i, the same arrivals and noise for each.
+
+    `over` calls a function with each of some tuples of arguments and gives the results in order, as the `starmap` of
+    multiprocessing's pools does, and of Ray's over a cluster (docs/twin.md). Without it four threads play.
+    """
+    tasks = [(twin, rate, n) for twin, rate in zip(twins, rates, strict=True)]
+    return list((over or _in_threads)(at_rate, tasks))
+
+
+def _in_threads(function: Callable[..., Played], tasks: Iterable[tuple[Twin, float, int]]) -> list[Played]:
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(lambda task: function(*task), tasks))
 
 
 def faster(twin: Twin, factor: float) -> Twin:
