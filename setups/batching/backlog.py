@@ -35,6 +35,7 @@ class Backlog:
         self._workers = 1
         self._jobs: deque[Job] = deque()
         self._best: dict[int, tuple[int, int]] = {}
+        self._shown: list[float] = []
         self._arrived = 0
         self._rate = 0.0
         self._utilisation = 0.0
@@ -69,9 +70,11 @@ class Backlog:
         """Take in what the workers have learned and how busy all are; called every 20 ms or so."""
         ready = [board for board in self._boards if board["ready"]]
         self._workers = max(len(ready), 1)
-        if ready:
+        shown = [board["shown"] for board in ready]
+        if ready and shown != self._shown:
             self._law = mean_law([board.law() for board in ready])
             self._best.clear()
+            self._shown = shown
         now_s = time.monotonic()
         span_s = max(now_s - self._seen_s, 1e-3)
         busy = sum(bool(board["busy_since_s"]) for board in ready) / max(len(ready), 1)
@@ -88,6 +91,8 @@ class Backlog:
         """Whether a request that came now would be answered in time, with the queue as it is: better to refuse it at
         once than to make it wait for nothing."""
         self._drop()
+        if not self._jobs:
+            return True
         best = self._best_size(len(body))
         seconds = self._law.predict(best, len(body), len(body))
         queued = len(self._jobs) * self._fronts
@@ -101,9 +106,10 @@ class Backlog:
             return []
         oldest = self._jobs[0]
         size = len(oldest.body)
-        best = self._best_size(size)
         self._given += 1
-        if best <= 1 or len(self._jobs) == 1 or oldest.attempt > 1 or self._given % ALONE_EVERY == 0:
+        alone = len(self._jobs) == 1 or oldest.attempt > 1 or self._given % ALONE_EVERY == 0
+        best = 1 if alone else self._best_size(size)    # a search, which a lone request need not wait for
+        if best <= 1:
             self._since_ns = 0
             return [self._jobs.popleft()]
         if self._company(idle, best, size):

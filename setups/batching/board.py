@@ -18,7 +18,7 @@ LAW_FIELDS = ("line_a", "line_b", "line_c", "line_d", *(f"factor_{size}" for siz
 WORKER_FIELDS = (
     "pid", "ready", "busy_since_s", "expected_s", "best", "batches", "items", "model_s", "expired", "bad",
     "failed", *(f"batch_{size}" for size in BATCH_BUCKETS), "batch_more", *(f"cost_{size}" for size in SIZES),
-    *LAW_FIELDS,
+    *LAW_FIELDS, "shown",
     "running", *(f"running_{i}" for i in range(RUNNING_MOST)))
 OWNER_FIELDS = ("pid", "ready", "busy_since_s", "expected_s", "batches", "items", "model_s",
                 *(f"batch_{size}" for size in BATCH_BUCKETS), "batch_more", "running")
@@ -55,9 +55,10 @@ class Board:
         self.add(next((f"batch_{edge}" for edge in BATCH_BUCKETS if items <= edge), "batch_more"))
 
     def show_law(self, law: Law) -> None:
-        """Let the fronts know what batches cost."""
+        """Let the fronts know what batches cost; `shown` counts how often, and changes last."""
         for name, value in zip(LAW_FIELDS, (*law.line, *law.factors), strict=True):
             self[name] = value
+        self.add("shown")
 
     def law(self) -> Law:
         """What was last shown."""

@@ -46,6 +46,7 @@ class Worker:
         self._stretch = 1.0
         self._collector = Collector()
         self._batches = 0
+        self._ran: list[tuple[int, float, int, float, float]] = []
 
     def prime(self, bodies: Sequence[bytes]) -> None:
         """Run golden bodies in batches of growing size, of short, long and mixed ones; raises what the model raises.
@@ -125,7 +126,8 @@ class Worker:
         finally:
             self._board.stop()
         model_ns = time.monotonic_ns() - start_ns
-        self._learn(n, mean, longest, self._clock() - start_s, model_ns / 1e9)
+        self._ran.append((n, mean, longest, max(self._clock() - start_s, 1e-6), model_ns / 1e9))
+        self._board.count_batch(n, model_ns / 1e9)
         gc_us = round((self._collector.spent_s - collected_s) * 1e6)
         waited_us, copy_us, kernel_us = int(done.waited_s * 1e6), round(done.copy_ms * 1e3), round(done.kernel_ms * 1e3)
         return [Answer(job.id, 200, _queue_us(job, start_ns) + waited_us, job.wait_us, model_ns // 1000 - waited_us,
@@ -136,13 +138,15 @@ class Worker:
         if self._board["busy_since_s"]:
             self._board["busy_since_s"] = time.monotonic()
 
-    def _learn(self, n: int, mean: float, longest: int, work_s: float, seconds: float) -> None:
-        self._costs.observe(n, mean, longest, max(work_s, 1e-6))
-        self._stretch += RATE * (min(seconds / max(work_s, 1e-6), STRETCH_MOST) - self._stretch)
-        self._board.count_batch(n, seconds)
-        self._batches += 1
-        if self._batches % SHOW_EVERY == 0:
-            self._show()
+    def learn(self) -> None:
+        """Take in what the batches since the last call cost; no answer need wait for it."""
+        for n, mean, longest, work_s, seconds in self._ran:
+            self._costs.observe(n, mean, longest, work_s)
+            self._stretch += RATE * (min(seconds / work_s, STRETCH_MOST) - self._stretch)
+            self._batches += 1
+            if self._batches % SHOW_EVERY == 0:
+                self._show()
+        self._ran.clear()
 
     def _show(self) -> None:
         size = self._costs.typical_size
@@ -157,6 +161,7 @@ def serve(worker: Worker, link: "transport.WorkerLink") -> None:
     while not select.select([sys.stdin], [], [], 0)[0]:
         for batch in link.take(IDLE_S):
             link.give(worker.run(batch))
+            worker.learn()
 
 
 def main() -> None:

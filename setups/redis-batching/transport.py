@@ -17,7 +17,7 @@ import redis
 import redis.asyncio
 from batching.backlog import Backlog
 from batching.job import Answer, Job, pack_answers, pack_jobs, unpack_answers, unpack_jobs
-from broker import DOWN, GROUP, RETRY_S, client, companions, key, takes_several, there_already
+from broker import DOWN, GROUP, RETRY_S, Line, Wire, client, companions, key, packed, takes_several, there_already
 
 __all__ = ["FrontLink", "WorkerLink", "companions"]
 
@@ -26,6 +26,7 @@ AT_ONCE = 64
 BLOCK_S = 1
 EXPIRE_S = 1.0
 LEFT_S = 60
+TURNS = 2   # of the event loop, in which answers leave before the next ones are asked for
 SWEEPS_S = (0.0, 0.1, 0.3, 1.0)
 
 
@@ -51,6 +52,7 @@ class FrontLink:
     async def open(self) -> None:
         """Start connecting, sending and receiving."""
         self._commands = client(redis.asyncio)
+        self._adding = Line()
         self._loops = [self._start(work) for work in (self._send(), self._receive(), self._expire())]
 
     async def work(self) -> None:
@@ -74,6 +76,7 @@ class FrontLink:
         with suppress(redis.RedisError):
             for name in ("batches", f"answers-{self._index}"):
                 await self._commands.execute_command("EXPIRE", key(name), LEFT_S)
+        await self._adding.close()
         await self._commands.aclose()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -99,7 +102,8 @@ class FrontLink:
         batches: list[list[Job]] = []
         while True:
             under_way = len(self._under_way) + len(batches)
-            if under_way >= self._backlog.ahead(self._workers):
+            # Never fewer than there are workers: then no search for the best size delays a lone request.
+            if under_way >= self._workers and under_way >= self._backlog.ahead(self._workers):
                 return batches
             jobs = self._backlog.batch(max(1, self._workers - under_way))
             if not jobs:
@@ -115,12 +119,10 @@ class FrontLink:
     async def _add(self, batches: list[list[Job]]) -> None:
         if not batches:
             return
-        pipe = self._commands.pipeline(transaction=False)
-        for jobs in batches:
-            # Under way from here on: the answer may overtake the receipt.
-            self._under_way[jobs[0].id] = jobs
-            pipe.execute_command("XADD", key("batches"), "*", FIELD, pack_jobs(jobs))
-        entries: list[bytes | redis.ResponseError] = await pipe.execute(raise_on_error=False)
+        # Under way from here on: the answer may overtake the receipt.
+        self._under_way.update((jobs[0].id, jobs) for jobs in batches)
+        entries = await self._adding.ask([packed("XADD", key("batches"), "*", FIELD, pack_jobs(jobs))
+                                          for jobs in batches])
         for entry, jobs in zip(entries, batches, strict=True):
             if isinstance(entry, redis.ResponseError):
                 self._refused(jobs, entry)
@@ -138,28 +140,34 @@ class FrontLink:
         """Take answers off this front's list, for ever, and notice every loss of Redis: this connection is never
         remade unseen, and nearly always waits for a word of it."""
         while True:
-            answers = client(redis.asyncio, single_connection_client=True)
+            line = Line()
             try:
-                await self._make_group(answers)
+                await line.open()
+                several = await takes_several(self._commands)
+                await self._make_group(self._commands)
                 self._again()
                 self._tell("")
-                await self._take(answers)
+                await self._take(line, several)
             except DOWN as error:
                 self._tell(f"the broker does not answer: {error}")
             except redis.ResponseError as error:
                 self._tell(f"the broker refuses: {error}")
             finally:
-                await answers.aclose()
+                await line.close()
             await asyncio.sleep(RETRY_S)
 
-    async def _take(self, answers: "redis.asyncio.Redis") -> None:
+    async def _take(self, line: Line, several: bool) -> None:
         name = key(f"answers-{self._index}")
-        several = await takes_several(answers)
-        words = ("BLMPOP", BLOCK_S, 1, name, "LEFT", "COUNT", AT_ONCE) if several else ("BLPOP", name, BLOCK_S)
+        words = [packed("BLMPOP", BLOCK_S, 1, name, "LEFT", "COUNT", AT_ONCE) if several else
+                 packed("BLPOP", name, BLOCK_S)]
         while True:
-            found = await answers.execute_command(*words)
+            [found] = await line.ask(words)
+            if isinstance(found, redis.ResponseError):
+                raise found
             for blob in (found[1] if several else found[1:]) if found else ():
                 self._done(unpack_answers(blob))
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
 
     def _tell(self, trouble: str) -> None:
         if bool(trouble) != bool(self.trouble):
@@ -235,17 +243,19 @@ class WorkerLink:
 
     def __init__(self, name: str, fronts: int) -> None:  # noqa: ARG002 an answer's id names its front
         self._name = name
-        self._client = client(redis)
+        self._wire = Wire()
         self._entry = b""
         self._make_group()
 
     def take(self, timeout_s: float) -> list[list[Job]]:
         """The stream's next batch; none after the timeout, or a moment after Redis failed."""
         try:
-            found = self._client.execute_command(
+            [found] = self._wire.ask([packed(
                 "XREADGROUP", "GROUP", GROUP, self._name, "COUNT", 1, "BLOCK", round(timeout_s * 1e3),
-                "STREAMS", key("batches"), ">")
-        except (*DOWN, redis.ResponseError):    # away, or a new one, which knows of no group
+                "STREAMS", key("batches"), ">")])
+        except DOWN as error:
+            found = error
+        if isinstance(found, redis.RedisError):     # away, or a new one, which knows of no group
             time.sleep(RETRY_S)
             self._make_group()
             return []
@@ -256,21 +266,22 @@ class WorkerLink:
 
     def give(self, answers: list[Answer]) -> None:
         """Answer the batch and take it off the stream, both or neither."""
-        pipe = self._client.pipeline(transaction=True)
-        pipe.execute_command("RPUSH", key(f"answers-{answers[0].front}"), pack_answers(answers))
-        pipe.execute_command("XACK", key("batches"), GROUP, self._entry)
-        pipe.execute_command("XDEL", key("batches"), self._entry)
-        try:
-            pipe.execute()
-        except DOWN:    # the front sends again what it holds
-            pass
-        except redis.ResponseError as error:
-            print(f"the broker takes no answers: {error}", file=sys.stderr, flush=True)
+        commands = [packed("MULTI"),
+                    packed("RPUSH", key(f"answers-{answers[0].front}"), pack_answers(answers)),
+                    packed("XACK", key("batches"), GROUP, self._entry),
+                    packed("XDEL", key("batches"), self._entry),
+                    packed("EXEC")]
+        with suppress(*DOWN):    # the front sends again what it holds
+            *queued, done = self._wire.ask(commands)
+            replies = [*queued, *(done if isinstance(done, list) else [done])]
+            refused = [reply for reply in replies if isinstance(reply, redis.ResponseError)]
+            if refused:
+                print(f"the broker takes no answers: {refused[0]}", file=sys.stderr, flush=True)
 
     def _make_group(self) -> None:
-        with suppress(redis.RedisError):     # away; or there already
-            self._client.xgroup_create(key("batches"), GROUP, id="0", mkstream=True)
+        with suppress(redis.RedisError), client(redis) as commands:     # away; or there already
+            commands.xgroup_create(key("batches"), GROUP, id="0", mkstream=True)
 
     def close(self) -> None:
         """Disconnect."""
-        self._client.close()
+        self._wire.close()

@@ -23,13 +23,13 @@ class Queue:
     """A backlog over two workers whose costs are known, and what it refused."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
-        boards = [worker_board(folder, slot) for slot in range(2)]
-        for board in boards:
+        self.boards = [worker_board(folder, slot) for slot in range(2)]
+        for board in self.boards:
             board.show_law(Law((0.004, 0.006, 0.0, 0.0), (1.0,) * len(SIZES)))
             board["ready"] = 1
         self.pending: dict[int, None] = {}
         self.refused: list[Answer] = []
-        self.backlog = Backlog(settings, self.pending, boards, 1, self._refuse)
+        self.backlog = Backlog(settings, self.pending, self.boards, 1, self._refuse)
 
     def _refuse(self, answers: list[Answer]) -> None:
         self.refused += answers
@@ -60,6 +60,16 @@ def test_a_queue_lets_in_only_who_can_be_answered_in_time(queue: Queue) -> None:
     # 40 jobs in batches of at most 8, 52 ms each, on two workers: 130 ms, and one and a half batches.
     assert not queue.backlog.room(BODY, 0.2)
     assert queue.backlog.room(BODY, 0.4)
+
+
+def test_what_workers_show_anew_is_taken_in_at_the_next_refresh(queue: Queue) -> None:
+    for job_id in range(40):
+        queue.put(job_id, 10.0)
+    for board in queue.boards:
+        board.show_law(Law((0.002, 0.003, 0.0, 0.0), (1.0,) * len(SIZES)))     # twice as fast as before
+    assert not queue.backlog.room(BODY, 0.2)
+    queue.backlog.refresh()
+    assert queue.backlog.room(BODY, 0.2)
 
 
 def test_who_cannot_be_answered_in_time_any_more_is_refused_before_the_model_runs(queue: Queue) -> None:
