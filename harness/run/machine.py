@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.record.schema import SCHEMA
-from harness.run import gpu
+from harness.run import docker, gpu
 from harness.run.environments import lacking_packages
 
 _PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -78,7 +78,8 @@ def lacking(needs: dict[str, Any], folder: Path) -> str:
     """What this machine lacks of a setup's `needs`, as a sentence; "" when nothing. `folder` lies on the disk that
     would be used."""
     missing = [f"a GPU ({why})"] if needs.get("gpu") and (why := gpu.why_none()) else []
-    missing += [name for name in ("java", "docker") if needs.get(name) and not shutil.which(name)]
+    missing += ["java"] if needs.get("java") and not shutil.which("java") else []
+    missing += [f"docker ({why})"] if needs.get("docker") and (why := docker.why_none()) else []
     missing += [f"lib{_PYTHON}.so.1.0 (its package is often called lib{_PYTHON})"] if needs.get(
         "shared_python") and not _has_shared_python() else []
     missing += [f"the program {name}" for name in needs.get("programs", ()) if not program(name)]

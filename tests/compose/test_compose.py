@@ -18,7 +18,7 @@ FILES = sorted(COMPOSE.glob("*.yaml"))
 SCHEMA = json.loads(Path(__file__).with_name("compose_spec.json").read_text("utf-8"))
 VALIDATOR = jsonschema.Draft201909Validator(SCHEMA)
 NEWER = {"name"}  # in the specification since 2022
-LOOPBACK = re.compile(r"^127\.0\.0\.1:\d{4,5}:\d{2,5}$")
+LOOPBACK = re.compile(r"^127\.0\.0\.1:(?:\d{4,5}|\$\{[A-Z]+_PORT:-(\d{4,5})\}):\d{2,5}$")
 VERSION = re.compile(r":v?\d+\.\d+[\w.-]*$|@sha256:[0-9a-f]{64}$")
 
 
@@ -63,8 +63,8 @@ def test_it_listens_on_loopback_only(path: Path) -> None:
 
 
 def test_no_two_files_want_one_port() -> None:
-    ports = [port.split(":")[1] for path in FILES for service in services(path).values()
-             for port in service.get("ports", ())]
+    ports = [re.findall(r"\d{4,5}", port.rpartition(":")[0])[-1]
+             for path in FILES for service in services(path).values() for port in service.get("ports", ())]
     assert len(ports) == len(set(ports))
 
 

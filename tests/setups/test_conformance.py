@@ -1,5 +1,6 @@
 """Every folder in setups/ keeps the contract, but for what its `limits` own up to, and answers as the others do."""
 
+import os
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,3 +86,11 @@ def test_it_fails_no_point_that_its_limits_do_not_name(name: str, workload: str)
     ("ray-serve", "fraud", {"throughput_optimized": True}, {"loopback", "nothing-left"})])
 def test_so_it_does_with_other_knobs(name: str, workload: str, knobs: dict[str, Knob], owned: set[str]) -> None:
     kept(name, workload, knobs, owned)
+
+
+@pytest.mark.live
+@pytest.mark.timeout(600)
+def test_what_stands_before_a_container_keeps_it_with_a_program_in_dockers_place(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{Path(__file__).parents[1] / 'toys' / 'docker'}:{os.environ['PATH']}")
+    kept("triton-container", "fraud", {})

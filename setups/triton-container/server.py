@@ -1,0 +1,76 @@
+"""Starts Triton's container, then the front; at SIGTERM the front answers what it has, and the container goes."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import container
+import repository
+from replica.lifeline import die_with_parent
+
+HOST = os.environ["HOST"]
+LOOK_S = 0.2
+
+
+def main() -> int:
+    """0 after SIGTERM, 1 when the container or the front ended by itself."""
+    told = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told.set())
+    model_dir = Path(os.environ["MODEL_DIR"])
+    with tempfile.TemporaryDirectory(prefix="triton-", ignore_cleanup_errors=True) as made:
+        folder, ports = Path(made), {**free_ports("HTTP", "GRPC"), "METRICS": int(os.environ["METRICS_PORT"])}
+        repository.write(folder / "models", model_dir / "model.onnx", os.environ)
+        triton = container.start(folder, model_dir, ports)
+        try:
+            while triton.poll() is None and not is_ready(ports["HTTP"]) and not told.wait(LOOK_S):
+                pass
+            serve(triton, ports["HTTP"], told)
+        finally:
+            container.end(triton, folder, ports)
+    return 0 if told.is_set() else 1
+
+
+def serve(triton: subprocess.Popen[bytes], port: int, told: threading.Event) -> None:
+    """Returns after SIGTERM, or when the front or Triton ended."""
+    if told.is_set() or triton.poll() is not None:
+        return
+    front = subprocess.Popen(
+        [Path(sys.executable).with_name("uvicorn"), "front:app", "--host", HOST, "--port", os.environ["PORT"],
+         "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning",
+         "--timeout-keep-alive", "75", "--timeout-graceful-shutdown", "8", "--workers", os.environ["KNOB_WORKERS"]],
+        env={**os.environ, "TRITON_PORT": str(port)}, start_new_session=True,
+        preexec_fn=partial(die_with_parent, os.getpid()))  # noqa: PLW1509  no threads here
+    while triton.poll() is None and front.poll() is None and not told.wait(LOOK_S):
+        pass
+    front.terminate()
+    front.wait()
+
+
+def free_ports(*names: str) -> dict[str, int]:
+    """Ports on loopback that nothing listens on now."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server((HOST, 0))) for _ in names]
+        return {name: each.getsockname()[1] for name, each in zip(names, sockets, strict=True)}
+
+
+def is_ready(port: int) -> bool:
+    """Whether Triton has loaded the model."""
+    try:
+        connection = http.client.HTTPConnection(HOST, port, timeout=2)
+        connection.request("GET", "/v2/models/model/ready")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
