@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.analyse.explain_causes import CAUSES, Evidence, causes_ms, usual_ms
+from harness.analyse.explain_causes import CAUSES, Evidence, causes_ms
 from harness.analyse.explain_parts import COLUMNS, Columns, Flights, flights, parts_ms, run_ms, whole
 from harness.analyse.explain_pauses import Pauses, pauses
 from harness.analyse.explain_queue import backlog, plan_of
@@ -95,7 +95,7 @@ def explained(seen_run: RunView, columns: Columns, payload_bytes: NDArray[Any],
         float(np.median(latency[seen.good])), float(latency[slow[-1]]), float(latency[slow[0]]),
         {CAUSES[index]: float(shares[index]) for index in order},
         {CAUSES[index]: int(np.count_nonzero(best == index)) for index in order if np.any(best == index)},
-        usual_ms(known), {name: float(np.mean(known.parts[name][slow])) for name in known.parts},
+        known.usual_ms, {name: float(np.mean(known.parts[name][slow])) for name in known.parts},
         whole(seen, known.parts), _told_pauses(known.pauses), _cannot(seen_run, seen),
         _examples(known, slow, table, latency))
 
@@ -118,7 +118,9 @@ def _slowest(seen: Flights, latency: NDArray[np.float64]) -> NDArray[np.intp]:
     """Indices of the slowest percent of the good answers, slowest first."""
     good = np.flatnonzero(seen.good)
     count = max(1, math.ceil(SLOWEST * len(good) - 1e-9))
-    return np.asarray(good[np.argsort(-latency[good], kind="stable")[:count]])
+    found = latency[good]
+    slow = np.flatnonzero(found >= np.partition(found, len(found) - count)[len(found) - count])
+    return np.asarray(good[slow[np.argsort(-found[slow], kind="stable")[:count]]])
 
 
 def _told_pauses(found: Pauses) -> dict[str, tuple[int, float]]:

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.analyse.explain_parts import RUN_PARTS, SERVER_PARTS, Flags, Flights, Floats, run_ms
 from harness.analyse.explain_pauses import Pauses
-from harness.analyse.explain_queue import Backlog, ahead_of
+from harness.analyse.explain_queue import Backlog
 from harness.analyse.explain_usual import ModelTimes, line, parallelism
 
 CAUSES = ("host_pause", "server_pause", "collection", "burst", "capacity", "long_input", "model", "batch", "cold",
@@ -28,12 +29,16 @@ class Evidence:
     pauses: Pauses
     crowded: Flags
 
+    @cached_property
+    def usual_ms(self) -> dict[str, float]:
+        """The median of each part over the good answers."""
+        return {name: float(np.median(values[self.seen.good])) for name, values in self.parts.items()}
+
 
 def causes_ms(known: Evidence, slow: NDArray[np.intp], met: Backlog) -> dict[str, Floats]:
     """CAUSES, [m] each: what is beyond each part's median in the run, charged to what it was spent on. `slow` are
     indices of flights, `met` the backlog that each of them met."""
-    usual = usual_ms(known)
-    excess = {name: np.maximum(values[slow] - usual[name], 0.0) for name, values in known.parts.items()}
+    excess = {name: np.maximum(values[slow] - known.usual_ms[name], 0.0) for name, values in known.parts.items()}
     spent = {cause: np.zeros(len(slow)) for cause in CAUSES}
     _charge_client(known, slow, excess, spent)
     paused = _charge_pauses(known, slow, met, excess, spent)
@@ -91,7 +96,7 @@ def _charge_respond(known: Evidence, slow: NDArray[np.intp], met: Backlog, exces
     """
     seen = known.seen
     told_model, told_queue = "model" in seen.tells, "queue" in seen.tells
-    ahead = ahead_of(seen).astype(np.float64)
+    ahead = seen.ahead.astype(np.float64)
     cold = np.minimum(excess, _cold_ms(seen, known.parts["respond"], ahead) * seen.cold[slow])
     spent["cold"] += cold
     left: Floats = np.asarray(excess - cold)
@@ -116,8 +121,9 @@ def _charge_respond(known: Evidence, slow: NDArray[np.intp], met: Backlog, exces
 def _cold_ms(seen: Flights, respond_ms: Floats, ahead: Floats) -> float:
     """How much longer a request takes on a connection opened for it: the median difference of cold ones from the median
     of warm ones that found as many others ahead, since a backlog opens connections too. 0 where there are too few."""
-    cold, warm = seen.good & seen.cold, seen.good & ~seen.cold
-    usual = {count: float(np.median(respond_ms[warm & (ahead == count)])) for count in np.unique(ahead[warm])}
+    cold, warm = seen.good & seen.cold, np.flatnonzero(seen.good & ~seen.cold)
+    alike = {count: respond_ms[warm[ahead[warm] == count]] for count in np.unique(ahead[cold])}
+    usual = {count: float(np.median(found)) for count, found in alike.items() if len(found)}
     more = [value - usual[count] for value, count in zip(respond_ms[cold], ahead[cold], strict=True) if count in usual]
     return max(0.0, float(np.median(more))) if len(more) >= FEW_COLD else 0.0
 
@@ -162,13 +168,7 @@ def _net(seen: Flights, work_ms: Floats, slow: NDArray[np.intp], span: tuple[NDA
     """Work beyond the mean, in ms, of the requests that the server finished inside each span, the request itself left
     out."""
     beyond = np.where(seen.answered, work_ms - np.mean(work_ms[seen.good]), 0.0)
-    order = np.argsort(seen.end_ns, kind="stable")
-    total = np.concatenate([[0.0], np.cumsum(beyond[order])])
-    ends = seen.end_ns[order]
+    total = np.concatenate([[0.0], np.cumsum(beyond[seen.by_end])])
+    ends = seen.end_ns[seen.by_end]
     inside = total[np.searchsorted(ends, span[1], side="right")] - total[np.searchsorted(ends, span[0], side="left")]
     return np.asarray(inside - beyond[slow])
-
-
-def usual_ms(known: Evidence) -> dict[str, float]:
-    """The median of each part over the good answers."""
-    return {name: float(np.median(known.parts[name][known.seen.good])) for name in known.parts}

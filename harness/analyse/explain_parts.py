@@ -8,11 +8,13 @@ does not tell that either.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.analyse.frames import together
 from harness.record.schema import ABSENT, BLANK
 
 PARTS = ("lag", "connect", "send", "queue", "wait", "model", "gc", "respond", "receive")
@@ -61,13 +63,24 @@ model, gc, copy and kernel it tells; what it does not tell is 0 in `server_ms`. 
     def __len__(self) -> int:
         return len(self.seq)
 
+    @cached_property
+    def by_end(self) -> NDArray[np.intp]:
+        """Indices in order of `end_ns`."""
+        return np.argsort(self.end_ns, kind="stable")
+
+    @cached_property
+    def ahead(self) -> Ints:
+        """How many requests that were due earlier are not over when each becomes due; [n]."""
+        over = np.searchsorted(np.sort(self.done_ns), self.due_ns, side="right")
+        return np.asarray(np.maximum(np.arange(len(self)) - over, 0))
+
 
 def flights(columns: Columns, payload_bytes: NDArray[Any]) -> Flights:
-    """The flights of a run from the COLUMNS of its rows and the lengths of its payloads (empty: unknown)."""
-    went = (columns["sent_ns"] != ABSENT) & (columns["done_ns"] != ABSENT)
-    order = np.flatnonzero(went)
-    order = order[np.lexsort((columns["seq"][order], columns["due_ns"][order]))]
-    row = {name: columns[name][order] if name in columns else np.full(len(order), BLANK[name]) for name in COLUMNS}
+    """The flights of a run from the COLUMNS of its rows, in order of seq, and the lengths of its payloads (empty:
+    unknown)."""
+    went = np.flatnonzero((columns["sent_ns"] != ABSENT) & (columns["done_ns"] != ABSENT))
+    order = together(went[np.argsort(columns["due_ns"][went], kind="stable")])
+    row = {name: columns[name][order] if name in columns else np.full(len(went), BLANK[name]) for name in COLUMNS}
     right = np.asarray(row["error"] == "", dtype=np.bool_)
     sent, done, first = row["sent_ns"], row["done_ns"], row["first_byte_ns"]
     opened = np.where(row["connected_ns"] == ABSENT, sent, np.maximum(row["connected_ns"], sent))

@@ -82,7 +82,7 @@ def pauses(seen: Flights, generators: Iterable[Mapping[str, Any]], probes: Probe
     silent = _silences(seen, model_ms, expected_ms, probes)
     stolen = [span for span in silent if _stolen_ms(probes, span) >= 0.5 * (span[1] - span[0]) / 1e6]
     host = stretches([*host.spans.tolist(), *(span[:2] for span in stolen)])
-    ends = np.sort(seen.end_ns[seen.answered])
+    ends = seen.end_ns[seen.by_end[seen.answered[seen.by_end]]]
     alive = np.searchsorted(ends, host.spans[:, 1] - 1) > np.searchsorted(ends, host.spans[:, 0], side="right")
     wide = Stretches(host.spans[~alive])
     left = [span for span in silent if span not in stolen
@@ -94,25 +94,25 @@ def pauses(seen: Flights, generators: Iterable[Mapping[str, Any]], probes: Probe
 
 def _silences(seen: Flights, model_ms: Floats, expected_ms: Floats, probes: Probes) -> list[Span]:
     """Every notable silence while requests were out that is more than one long model run, or a wait for a batch."""
-    answered = np.flatnonzero(seen.answered)
-    if len(answered) < 2:
+    order = seen.by_end[seen.answered[seen.by_end]]
+    if len(order) < 2:
         return []
-    order = answered[np.argsort(seen.end_ns[answered], kind="stable")]
     ends = seen.end_ns[order]
-    sent, over = np.sort(seen.sent_ns), np.sort(seen.end_ns)
-    busy = np.searchsorted(sent, ends[:-1], side="right") > np.searchsorted(over, ends[:-1], side="right")
-    following = sent[np.minimum(np.searchsorted(sent, ends[:-1], side="right"), len(sent) - 1)]
+    sent, over = np.sort(seen.sent_ns), seen.end_ns[seen.by_end]
+    gone = np.searchsorted(sent, ends[:-1], side="right")
+    busy = gone > np.searchsorted(over, ends[:-1], side="right")
+    following = sent[np.minimum(gone, len(sent) - 1)]
     begin = np.where(busy, ends[:-1], np.minimum(following, ends[1:]))
     length_ms = (ends[1:] - begin) / 1e6
     beyond_ms = length_ms - expected_ms[order[1:]] - seen.server_ms["wait"][order[1:]]
     limit_ms = max(SILENT_MS, SILENT_TIMES * float(np.median(length_ms)))
-    found, computes = [], _computes(seen, model_ms, probes)
+    found, computes, longer_ms = [], _computes(seen, model_ms, probes), model_ms - expected_ms
     for k in np.flatnonzero(beyond_ms > limit_ms):
         half = beyond_ms[k] / 2
         after = order[k + 1:k + 1 + NEXT]
         told_gc = bool(np.any(seen.server_ms["gc"][after] >= half))
         span = (int(begin[k]), int(ends[k + 1]), told_gc)
-        if told_gc or not _own_model(seen, after, model_ms - expected_ms, (span[0], half), model_ms) \
+        if told_gc or not _own_model(seen, after, longer_ms, (span[0], half), model_ms) \
                 or (computes and _idle(probes, span)):
             found.append(span)
     return found

@@ -28,12 +28,6 @@ class Backlog:
     left: Floats
 
 
-def ahead_of(seen: Flights) -> Ints:
-    """How many requests that were due earlier are not over when each becomes due; [n]."""
-    over = np.searchsorted(np.sort(seen.done_ns), seen.due_ns, side="right")
-    return np.asarray(np.maximum(np.arange(len(seen)) - over, 0))
-
-
 def backlog(seen: Flights, which: NDArray[np.intp], planned: Callable[[Ints], Floats]) -> Backlog:
     """The backlog met by the requests `which` (indices); `planned` counts arrivals up to each time."""
     n = len(seen)
@@ -45,7 +39,7 @@ def backlog(seen: Flights, which: NDArray[np.intp], planned: Callable[[Ints], Fl
     place[order] = np.arange(2 * n)
     own = place[n + which]
     ahead = level[own] - 1
-    calm = np.minimum(ahead // 2, int(np.median(ahead_of(seen))))
+    calm = np.minimum(ahead // 2, int(np.median(seen.ahead)))
     before = _last_at_most(level, own, calm)
     arrived = np.cumsum(step > 0)
     since = times[order[np.minimum(before + 1, own)]]

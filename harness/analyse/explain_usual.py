@@ -23,8 +23,9 @@ class Line:
 
     def at(self, **features: Floats | float) -> Floats:
         """The line's value at features of one length; those not named count as 0."""
-        return np.asarray(self.base + sum(self.slopes.get(name, 0.0) * np.asarray(value, dtype=np.float64)
-                                          for name, value in features.items()))
+        added = [self.slopes[name] * np.asarray(value, dtype=np.float64) for name, value in features.items()
+                 if name in self.slopes]
+        return np.asarray(sum(added, np.full(np.shape(next(iter(features.values()))), self.base)))
 
 
 def line(y: Floats, **features: Floats) -> Line:
@@ -103,9 +104,6 @@ def parallelism(seen: Flights, model_ms: Floats) -> int:
     times: Ints = np.concatenate([begin, end])
     order: NDArray[np.intp] = np.argsort(times, kind="stable")
     level = np.cumsum(np.concatenate([weight, -weight])[order])[:-1]
-    lasting = np.diff(times[order])
     busy = level > 0.5
-    rank: NDArray[np.intp] = np.argsort(level[busy], kind="stable")
-    passed = np.cumsum(lasting[busy][rank])
-    at = int(np.searchsorted(passed, 0.99 * passed[-1])) if len(passed) else 0
-    return max(1, round(float(level[busy][rank][at]))) if len(passed) else 1
+    passed = np.cumsum(np.bincount(np.rint(level[busy]).astype(np.int64), np.diff(times[order])[busy]))
+    return max(1, int(np.searchsorted(passed, 0.99 * passed[-1]))) if len(passed) else 1

@@ -225,7 +225,7 @@ def counted(columns: Columns, until_s: float = math.inf) -> Rows:
         keep = keep & (columns["due_ns"] < until_s * 1e9)
     blank = {name: np.full(len(seq), BLANK[name], np.int32) for name in GPU_COLUMNS if name not in columns}
     columns = {**columns, **blank}
-    kept = _together(keep)
+    kept = together(np.flatnonzero(keep))
     taken = {name: columns[name][kept] for name in NEEDED if name not in ("seq", "error")}
     status = taken.pop("status")
     words = columns["error"][kept]
@@ -247,12 +247,11 @@ def counted(columns: Columns, until_s: float = math.inf) -> Rows:
     )
 
 
-def _together(keep: Flags) -> Flags | slice:
-    """The same rows as a slice where they follow each other: taking them then copies nothing."""
-    found = np.flatnonzero(keep)
-    if len(found) and found[-1] - found[0] == len(found) - 1:
-        return slice(int(found[0]), int(found[-1]) + 1)
-    return keep
+def together(which: NDArray[np.intp]) -> NDArray[np.intp] | slice:
+    """The same indices as a slice where they follow each other: taking them then copies nothing."""
+    if len(which) and np.all(np.diff(which) == 1):
+        return slice(int(which[0]), int(which[-1]) + 1)
+    return which
 
 
 def flown_ns(columns: Columns) -> int:

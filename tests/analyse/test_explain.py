@@ -14,7 +14,7 @@ from harness.analyse.explain import Explanation, explained
 from harness.analyse.explain_causes import CAUSES
 from harness.analyse.explain_parts import PARTS, flights, parts_ms, whole
 from harness.analyse.explain_pauses import stretches
-from harness.analyse.explain_queue import ahead_of, backlog, plan_of
+from harness.analyse.explain_queue import backlog, plan_of
 from harness.analyse.explain_usual import line
 from harness.errors import TailraceError
 from harness.record.schema import ABSENT, COLUMNS
@@ -262,7 +262,7 @@ def test_a_backlog_is_what_came_and_did_not_leave(gaps: list[int], stays: list[i
     seen = flights(columns, np.zeros(0))
     every = np.arange(n)
     truth = [sum(seen.done_ns[j] > seen.due_ns[i] for j in range(i)) for i in range(n)]
-    assert ahead_of(seen).tolist() == truth
+    assert seen.ahead.tolist() == truth
     met = backlog(seen, every, lambda at_ns: at_ns / MS)
     assert met.ahead.tolist() == truth
     assert np.all(met.since_ns <= seen.due_ns)
