@@ -32,7 +32,8 @@ class Evidence:
     @cached_property
     def usual_ms(self) -> dict[str, float]:
         """The median of each part over the good answers."""
-        return {name: float(np.median(values[self.seen.good])) for name, values in self.parts.items()}
+        return {name: float(np.median(values[self.seen.good], overwrite_input=True))
+                for name, values in self.parts.items()}
 
 
 def causes_ms(known: Evidence, slow: NDArray[np.intp], met: Backlog) -> dict[str, Floats]:

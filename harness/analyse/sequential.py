@@ -196,12 +196,13 @@ def pooled_correlations(runs: Sequence[Floats]) -> Iterator[tuple[Floats, NDArra
         if not counts.any():
             return
         variance, covariance, level = np.zeros((3, len(runs[0])))
-        for run in runs:
-            mean = run.sum(axis=1, keepdims=True) / max(run.shape[1], 1)
-            apart = run - mean
-            variance += np.einsum("sb,sb->s", apart, apart)
-            covariance += np.einsum("sb,sb->s", apart[:, 1:], apart[:, :-1])
-            level += run.shape[1] * mean[:, 0] ** 2
+        for run, n in zip(runs, counts, strict=True):
+            if n:
+                mean = run.sum(axis=1) / n
+                variance += np.einsum("sb,sb->s", run, run) - n * mean**2
+                covariance += np.einsum("sb,sb->s", run[:, 1:], run[:, :-1])
+                covariance += (n - 1) * mean**2 - mean * (2 * n * mean - run[:, 0] - run[:, -1])
+                level += n * mean**2
         varies = variance > 1e-9 * level
         hidden = np.count_nonzero(counts) / counts.sum()
         yield np.where(varies, covariance / np.where(varies, variance, 1.0) + hidden, 0.0), counts

@@ -11,6 +11,7 @@ from harness.analyse.cells import cell
 from harness.analyse.compare import against, compare
 from harness.analyse.figures import RunFigures, figures
 from harness.analyse.frames import read_view
+from harness.analyse.memory import keep_freed
 from harness.analyse.model import Analysis, Cell
 from harness.analyse.relative import with_relative
 from harness.analyse.upkeep import contracts, upkeep
@@ -32,6 +33,7 @@ def analyse(results: Path, plan: str | None = None, baseline: str | None = None,
     model, load), only the newest content counts, and of one repetition only the newest run. Raises TailraceError when
     there is no run, or when unlike machines or workloads would be compared (unless forced).
     """
+    keep_freed()
     runs = [run for run in find_runs(results).runs if plan is None or run.meta.plan == plan]
     if not runs:
         raise TailraceError(f"{results}: no finished run" + (f" of plan '{plan}'" if plan else "") + " here",

@@ -28,8 +28,9 @@ def seen(run: StoredRun) -> Seen:
     """
     rows = run.columns(*NEEDED)
     stopped_s = float((run.meta.facts.get("stopped") or {}).get("at_s", math.inf))
-    cut = np.isin(rows["error"], ("unsent", "aborted")) & math.isfinite(stopped_s)
-    until_ns = np.min(rows["due_ns"][cut], initial=min(stopped_s, 1e9) * 1e9)
+    until_ns = min(stopped_s, 1e9) * 1e9
+    if math.isfinite(stopped_s):
+        until_ns = np.min(rows["due_ns"][np.isin(rows["error"], ("unsent", "aborted"))], initial=until_ns)
     order = np.argsort(rows["due_ns"], kind="stable")
     order = order[(rows["due_ns"] < until_ns)[order]]
     rows = {name: column[order] for name, column in rows.items()}

@@ -31,6 +31,7 @@ _STYLE: dict[Any, Any] = {
     "axes.linewidth": 0.8, "axes.axisbelow": True, "lines.linewidth": 2.0, "axes.titlelocation": "left",
     "axes.grid": True, "grid.color": "#ececec", "grid.linewidth": 0.8, "axes.unicode_minus": True,
     "xtick.major.size": 3, "ytick.major.size": 3, "xtick.minor.size": 0, "ytick.minor.size": 0,
+    "axes.titley": 1.0,     # else every draw measures all ticks to find room that no tick takes
     "axes.formatter.use_mathtext": False, "text.parse_math": False,
 }
 

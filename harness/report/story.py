@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from harness.analyse.memory import keep_freed
 from harness.analyse.model import Analysis
 from harness.analyse.summary import selected
 from harness.analyse.words import sentence
@@ -72,6 +73,7 @@ def open_results() -> Results:
     given, handed = os.environ.get(ENVIRONMENT), os.environ.get(HANDED)
     options = Options(**json.loads(given)) if given else Options(results="results")
     folder = Path(options.results)
+    keep_freed()
     grids = {run.meta.run_id: run_grid(run) for run in selected(folder, options.plan)}
     analysis = received(Path(handed)) if handed else analysed(options)
     return Results(analysis, {run.meta.run_id: run for run in find_runs(folder).runs}, grids)

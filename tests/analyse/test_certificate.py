@@ -28,6 +28,7 @@ from harness.analyse.sequential import (
     correlations,
     extended,
     no_evidence,
+    pooled_correlations,
     stakes,
 )
 
@@ -49,6 +50,16 @@ def queue_ms(utilisation, requests, seed, server="M/M/1"):
 
 def p99_ms(utilisation, server="M/M/1"):
     return queues.true_quantiles(server, utilisation, (0.99,))[0] * 1000
+
+
+def test_runs_pooled_correlate_as_one_does_but_for_what_few_batches_hide():
+    rng = np.random.default_rng(4)
+    signals = np.stack([rng.random(999) < 0.05, np.cumsum(rng.random(999)) % 1])
+    alone = correlations(extended(no_evidence(0.01), signals[0][None] > 0, signals[1][None]))[:, :, 0]
+    for level, (found, counts) in enumerate(pooled_correlations([signals, signals, np.zeros((2, 0))])):
+        n = 999 >> level
+        assert counts.tolist() == [n, n, 0]
+        assert found == pytest.approx(np.where(alone[level] == 0, 0, alone[level] + 1 / n), abs=1e-9)
 
 
 def test_evidence_is_the_product_of_bets_on_batches_of_every_length():
