@@ -75,8 +75,11 @@ def test_a_killed_parent_leaves_nothing(start: Deploy, name: str, knobs: dict[st
     assert eventually(lambda: not server.processes(), 25), server.processes()
 
 
-def test_envoy_tells_its_own_metrics(start: Deploy) -> None:
-    server = start("replicas")
+@pytest.mark.parametrize(("name", "counter"), [
+    ("replicas", 'envoy_cluster_upstream_rq_total{envoy_cluster_name="replicas"}'),
+    ("ray-serve", "ray_serve_num_http_requests_total{")])
+def test_what_an_engine_counts_can_be_recorded(start: Deploy, name: str, counter: str) -> None:
+    server = start(name)
     assert server.predict({"x": 2}).status == 200
-    text = scrape((server.port, server.metrics_port), "").metrics
-    assert 'envoy_cluster_upstream_rq_total{envoy_cluster_name="replicas"}' in text
+    assert eventually(lambda: counter in scrape((server.port, server.metrics_port), "").metrics, 30)
+    assert len(scrape((server.port, server.metrics_port), "").metrics) < 200_000

@@ -37,7 +37,7 @@ def serve(path: Path, config: str) -> None:
     import onnxruntime  # noqa: PLC0415  not where a version is asked
 
     session = onnxruntime.InferenceSession(str(path))
-    names = re.findall(r'name: "(\w+)"', config.split("output", 1)[1])
+    names = re.findall(r'name: "([^"]+)"', config.split("output", 1)[1])
     ThreadingHTTPServer.request_queue_size = 512  # of connections not yet accepted; five would lose some
     server = ThreadingHTTPServer(("127.0.0.1", int(os.environ["HTTP_PORT"])), type("Bound", (Triton,), {
         "session": session, "names": names}))
