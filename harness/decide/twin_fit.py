@@ -150,12 +150,13 @@ def batches(run: Seen, workers: int) -> tuple[NDArray[np.int64], NDArray[np.int6
     up = np.concatenate([[0.0], np.cumsum(share[starts])])[np.searchsorted(began[starts], began, side="right")]
     down = np.concatenate([[0.0], np.cumsum(share[ends])])[np.searchsorted(done[ends], began, side="right")]
     busy = np.clip(np.rint(up - down), 1, workers).astype(np.int64)
-    # Members of one batch carry the same seconds to the microsecond: one of them stands for all.
-    _, first = np.unique(np.stack([size, np.rint(seconds * 1e6).astype(np.int64),
-                                   np.rint(done / np.maximum(4 * seconds, 1e-4)).astype(np.int64)]),
-                         axis=1, return_index=True)
-    first = first if int(size.max(initial=1)) > 1 else np.arange(len(size))
-    return size[first], busy[first], seconds[first]
+    if int(size.max(initial=1)) > 1:
+        # Members of one batch carry the same seconds to the microsecond: one of them stands for all.
+        alike = np.stack([np.rint(done / np.maximum(4 * seconds, 1e-4)), np.rint(seconds * 1e6), size])
+        order = np.lexsort(alike)
+        first = order[np.append(True, np.any(np.diff(alike[:, order]) != 0, axis=0))]
+        size, busy, seconds = size[first], busy[first], seconds[first]
+    return size, busy, seconds
 
 
 def _law(size: NDArray[np.int64], busy: NDArray[np.int64], seconds: Floats, max_batch: int,

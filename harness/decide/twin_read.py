@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.analyse.frames import together
 from harness.catalog.scenario import Scenario
 from harness.catalog.toml import validate
 from harness.decide.twin import ENDLESS, Clients, Structure
@@ -32,8 +33,8 @@ def seen(run: StoredRun) -> Seen:
     if math.isfinite(stopped_s):
         until_ns = np.min(rows["due_ns"][np.isin(rows["error"], ("unsent", "aborted"))], initial=until_ns)
     order = np.argsort(rows["due_ns"], kind="stable")
-    order = order[(rows["due_ns"] < until_ns)[order]]
-    rows = {name: column[order] for name, column in rows.items()}
+    kept = together(order[(rows["due_ns"] < until_ns)[order]])
+    rows = {name: column[kept] for name, column in rows.items()}
     good = (rows["error"] == "") & (rows["status"] >= 200) & (rows["status"] < 300) & (rows["done_ns"] != ABSENT)
     due_s = rows["due_ns"] / 1e9
     model_us = served_us(rows, run.meta.knobs, run.meta.device)
