@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ Reply = tuple[int, bytes, list[tuple[bytes, bytes]]]
 
 LATEST_S = 600.0
 SWEEP_S = 0.02
+QUIET_S = 0.1   # while nothing is queued: to wake up costs the one core there may be as much as a small model does
 ANSWER_TYPE = (b"content-type", model.ANSWER_TYPE.encode())
 JSON_TYPE = (b"content-type", b"application/json")
 CLOSE = (b"connection", b"close")
@@ -48,6 +50,7 @@ class App:
         self.pending: dict[int, tuple[asyncio.Future[Answer], int]] = {}
         self.backlog = Backlog(settings, self.pending, self._workers, fronts, self.deliver)
         self.draining = False
+        self._hurry = asyncio.Event()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """One request."""
@@ -80,7 +83,7 @@ class App:
         """Answer 504 for what has passed its deadline, and keep figures fresh, for ever."""
         retried = self._board["retried"]
         while True:
-            await asyncio.sleep(SWEEP_S)
+            await self._pause()
             now_ns = time.monotonic_ns()
             late = [job_id for job_id, (_, deadline_ns) in self.pending.items() if deadline_ns <= now_ns]
             self.deliver([Answer(job_id, 504, 0, 0, 0, 0, b"the deadline passed") for job_id in late])
@@ -89,6 +92,18 @@ class App:
             self._board["waiting"] = len(self.backlog)
             self._board["retried"] = retried + self.backlog.retried
             self.backlog.refresh()
+
+    async def _pause(self) -> None:
+        """Until the next look is due: soon where jobs are queued or a deadline is near."""
+        soon_ns = time.monotonic_ns() + int(QUIET_S * 1e9)
+        if not self.backlog and all(deadline_ns > soon_ns for _, deadline_ns in self.pending.values()):
+            self._hurry.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(QUIET_S):
+                    await self._hurry.wait()
+                    await asyncio.sleep(SWEEP_S)
+            return
+        await asyncio.sleep(SWEEP_S)
 
     async def _predict(self, headers: Headers, receive: Receive) -> Reply:
         timeout_s, refusal = _allowed(headers, self._settings.deadline_s)
@@ -132,6 +147,8 @@ class App:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self.pending[job.id] = (future, deadline_ns)
         self.link.submit(job)
+        if len(self.backlog) > 1 or timeout_s < QUIET_S:
+            self._hurry.set()
         try:
             return await future
         finally:

@@ -13,7 +13,7 @@ from batching.settings import Settings
 
 LOOK = 64           # jobs looked at for like lengths: more found no better company in simulations
 ALONE_EVERY = 32    # batches: one is of one job, so that what a batch is weighed against does not grow stale
-MEMORY = 0.98       # of the moving averages, a step every 20 ms: about the last second
+MEMORY_S = 1.0      # of the moving averages
 ROOM = 0.75         # of its time is what a request may expect to need: expectations err, and answers travel
 RESERVE_S = 3e-3    # of its time is for the answer's way back
 
@@ -39,6 +39,7 @@ class Backlog:
         self._arrived = 0
         self._rate = 0.0
         self._utilisation = 0.0
+        self._busy_s = self._model_s()
         self._seen_s = time.monotonic()
         self._since_ns = 0
         self._given = 0
@@ -67,7 +68,8 @@ class Backlog:
         return [Answer(job_id, 500, 0, 0, 0, 0, b"two workers died on this request") for job_id in spent]
 
     def refresh(self) -> None:
-        """Take in what the workers have learned and how busy all are; called every 20 ms or so."""
+        """Take in what the workers have learned and how busy all are; called every 20 ms or so, more seldom while
+        nothing is queued."""
         ready = [board for board in self._boards if board["ready"]]
         self._workers = max(len(ready), 1)
         shown = [board["shown"] for board in ready]
@@ -77,10 +79,14 @@ class Backlog:
             self._shown = shown
         now_s = time.monotonic()
         span_s = max(now_s - self._seen_s, 1e-3)
-        busy = sum(bool(board["busy_since_s"]) for board in ready) / max(len(ready), 1)
-        self._rate = MEMORY * self._rate + (1 - MEMORY) * self._arrived / span_s
-        self._utilisation = MEMORY * self._utilisation + (1 - MEMORY) * busy
-        self._arrived, self._seen_s = 0, now_s
+        busy_s = self._model_s()
+        new = -math.expm1(-span_s / MEMORY_S)
+        self._rate += new * (self._arrived / span_s - self._rate)
+        self._utilisation += new * ((busy_s - self._busy_s) / span_s / self._workers - self._utilisation)
+        self._arrived, self._seen_s, self._busy_s = 0, now_s, busy_s
+
+    def _model_s(self) -> float:
+        return sum(board["model_s"] for board in self._boards)
 
     def ahead(self, workers: int) -> int:
         """How many batches a front that cannot see idle workers keeps under way."""

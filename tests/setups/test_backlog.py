@@ -103,3 +103,17 @@ def test_a_batch_ends_before_the_first_deadline_in_it(queue: Queue) -> None:
     batch = queue.backlog.batch(1)
     assert batch[0].id == 1
     assert 0.004 + 0.006 * len(batch) < 0.030
+
+
+@pytest.mark.parametrize(("busy_s", "waits"), [(0.0, False), (2.0, True)])
+def test_company_is_waited_for_only_where_workers_were_busy(queue: Queue, busy_s: float, waits: bool) -> None:
+    for board in queue.boards:
+        board["model_s"] += busy_s
+    for job_id in range(1200):      # a second's, of which all gave up
+        queue.put(job_id, 10.0)
+    queue.pending.clear()
+    assert queue.backlog.batch(1) == []
+    for job_id in (2001, 2002):
+        queue.put(job_id, 10.0)
+    queue.backlog.refresh()
+    assert (queue.backlog.batch(1) == [], queue.backlog.held_s > 0) == (waits, waits)
