@@ -4,6 +4,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Container, Sequence
+from itertools import islice
 
 from batching import policy
 from batching.board import Board
@@ -12,6 +13,7 @@ from batching.job import MAX_ATTEMPTS, Answer, Job
 from batching.settings import Settings
 
 LOOK = 64           # jobs looked at for like lengths: more found no better company in simulations
+TYPICAL = 16        # jobs whose mean length stands for the queue's
 ALONE_EVERY = 32    # batches: one is of one job, so that what a batch is weighed against does not grow stale
 MEMORY_S = 1.0      # of the moving averages
 ROOM = 0.75         # of its time is what a request may expect to need: expectations err, and answers travel
@@ -99,10 +101,13 @@ class Backlog:
         self._drop()
         if not self._jobs:
             return True
-        best = self._best_size(len(body))
-        seconds = self._law.predict(best, len(body), len(body))
-        queued = len(self._jobs) * self._fronts
-        return policy.expected_s(queued, self._workers, best, seconds) <= ROOM * timeout_s
+        first = [len(job.body) for job in islice(self._jobs, TYPICAL)]
+        typical, own, predict = sum(first) // len(first), len(body), self._law.predict
+        best = self._best_size(typical)
+        batch_s, queued = predict(best, typical, typical), len(self._jobs) * self._fronts
+        queue_s = policy.expected_s(queued, self._workers, best, batch_s)
+        longer_s = max(predict(1, own, own) - predict(1, typical, typical), 0.0)
+        return queue_s + longer_s <= ROOM * timeout_s
 
     def batch(self, idle: int) -> list[Job]:
         """The next batch for one of `idle` workers; empty when there is none, or while it waits for company."""

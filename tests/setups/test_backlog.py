@@ -62,6 +62,17 @@ def test_a_queue_lets_in_only_who_can_be_answered_in_time(queue: Queue) -> None:
     assert queue.backlog.room(BODY, 0.4)
 
 
+def test_a_long_one_is_not_taken_for_what_stands_before_it(queue: Queue) -> None:
+    for board in queue.boards:
+        board.show_law(Law((0.0, 0.0, 6e-5, 0.0), (1.0,) * len(SIZES)))     # 6 ms each, 0.6 s the long one
+    queue.backlog.refresh()
+    for job_id in range(40):
+        queue.put(job_id, 10.0)
+    assert queue.backlog.room(100 * BODY, 1.5)
+    assert not queue.backlog.room(100 * BODY, 0.7)
+    assert queue.backlog.room(BODY, 0.7)
+
+
 def test_what_workers_show_anew_is_taken_in_at_the_next_refresh(queue: Queue) -> None:
     for job_id in range(40):
         queue.put(job_id, 10.0)
