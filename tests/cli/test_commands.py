@@ -82,7 +82,7 @@ def test_a_dry_run_shows_every_run_and_makes_none(tmp_path: Path, monkeypatch: p
     assert here(monkeypatch, "run", "race", "--dry-run", "--results", str(tmp_path / "results")) == 0
     *runs, lasting = capsys.readouterr().out.splitlines()
     assert len(runs) == 60
-    assert lasting.startswith("60 runs, 2.0 minutes of load;")
+    assert lasting.startswith("60 runs, 2.5 minutes of load;")
     assert not (tmp_path / "results").exists()
 
 
