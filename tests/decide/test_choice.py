@@ -107,17 +107,19 @@ def test_facts_in_words_are_yes_unless_they_begin_with_no() -> None:
 
 
 YES = {
-    "batching": "bentoml litserve mlserver ray-serve redis-batching torchserve triton zmq-batching",
-    "hot_swap": "mlserver ray-serve redis-batching replicas triton zmq-batching",
-    "metrics": "bentoml gateway mlserver ray-serve redis-batching replicas torchserve triton zmq-batching",
-    "tracing": "bentoml gateway mlserver remote replicas triton",
+    "batching": "bentoml litserve mlserver ray-serve redis-batching torchserve triton triton-container zmq-batching",
+    "hot_swap": "mlserver ray-serve redis-batching replicas triton triton-container zmq-batching",
+    "metrics": "bentoml gateway mlserver ray-serve redis-batching replicas torchserve triton triton-container "
+               "zmq-batching",
+    "tracing": "bentoml gateway mlserver remote replicas triton triton-container",
     "canary": "replicas",
-    "versions": "bentoml mlserver ray-serve replicas torchserve triton",
+    "versions": "bentoml mlserver ray-serve replicas torchserve triton triton-container",
     "retries": "gateway redis-batching zmq-batching",
 }
 UNSAID = {
     "batching": "gateway remote", "hot_swap": "gateway remote", "versions": "gateway remote",
-    "canary": "bentoml fastapi flask granian litserve mlserver ray-serve redis-batching torchserve triton zmq-batching",
+    "canary": "bentoml fastapi flask granian litserve mlserver ray-serve redis-batching torchserve triton "
+              "triton-container zmq-batching",
 }
 
 

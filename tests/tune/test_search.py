@@ -147,7 +147,7 @@ def test_the_ramp_keeps_the_promise_and_rises() -> None:
     scenario = find_catalog(ROOT).scenario("embed-steady").resolved(3)
     made = ramp(scenario, 5.0, 2.0)
     [stage] = made.stage
-    assert (stage.rate, stage.rate_end, stage.duration_s) == (0.4 * 480, 2.0 * 480, 5.0)
+    assert (stage.rate, stage.rate_end, stage.duration_s) == (0.4 * 300, 2.0 * 300, 5.0)
     assert made.slo == scenario.slo
 
 
