@@ -50,8 +50,8 @@ def test_a_body_above_the_limit_is_refused(deploy: Deploy, setup: str) -> None:
 @pytest.mark.parametrize("setup", ALL)
 def test_stopping_under_load_loses_nothing_and_leaves_nothing(deploy: Deploy, setup: str) -> None:
     server = deploy(setup)
-    answers = [server.later({"x": i, "ms": 400}) for i in range(2)]
-    time.sleep(0.15)
+    answers = [server.later({"x": i, "ms": 1200}) for i in range(2)]
+    time.sleep(0.6)     # a host that stops for less lets both arrive; what was not accepted yet may be refused
     # As a run ends it: the whole group hears the signal, not the first process alone.
     os.killpg(server.process.pid, signal.SIGTERM)
     assert [answer.result().json()["y"] for answer in answers] == [0, 1]
