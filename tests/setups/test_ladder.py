@@ -41,8 +41,8 @@ def test_a_bad_body_or_a_failing_batch_spoils_nothing_else(start: Deploy, name: 
 
 def test_ray_in_its_fast_mode_drains_and_leaves_nothing(start: Deploy) -> None:
     server = start("ray-serve", throughput_optimized="true")
-    flying = [server.later({"x": number, "ms": 300}) for number in range(4)]
-    time.sleep(0.15)
+    flying = [server.later({"x": number, "ms": 1200}) for number in range(4)]
+    time.sleep(0.6)
     os.killpg(server.process.pid, signal.SIGTERM)
     assert [future.result().json()["y"] for future in flying] == [0, 1, 4, 9]
     assert server.process.wait(30) == 0
