@@ -31,7 +31,7 @@ while True:
     while time.monotonic() < end: pass
 """
 _GENERATOR = "harness.load.generator"
-_SERVER = "common.faulty_server"
+_SERVER = "toy.faults"
 
 Beside = Callable[[Lab], AbstractContextManager[None]]
 

@@ -22,7 +22,7 @@ from harness.run.warden import descendants
 pytestmark = pytest.mark.live
 
 TOYS = Path(__file__).parents[1] / "toys"
-SERVER, HOST = ("common.telling_server",), ("common.telling_server", "harness.load.generator", "hiccup.py")
+SERVER, HOST = ("toy.tells_times",), ("toy.tells_times", "harness.load.generator", "hiccup.py")
 STOP_S = 0.3
 Tell = Callable[..., StoredRun]
 

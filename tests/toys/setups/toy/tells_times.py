@@ -1,4 +1,4 @@
-"""A server with one worker that tells truthfully where its time goes: `python -m common.telling_server HABIT`.
+"""A server with one worker that tells truthfully where its time goes: `python -m toy.tells_times HABIT`.
 
 A prediction takes 2 ms and 2 µs for every byte of its body. Habits: `none`; `waits`: every 50th waits 100 ms for
 company that does not come; `collects`: every 50th collects garbage for as long; `closes`: every tenth answer ends its

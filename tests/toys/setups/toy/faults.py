@@ -1,4 +1,4 @@
-"""A server that does a millisecond of work for each answer, with one fault: `python -m common.faulty_server FAULT`."""
+"""A server that does a millisecond of work for each answer, with one fault: `python -m toy.faults FAULT`."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ import threading
 import time
 
 import model
-from common.habit_server import Toy, serve
+from toy.habits import Toy, serve
 
 BLOCK = b"x" * 1_500_000  # hashing it takes about a millisecond, with the interpreter's lock released
 BEFORE = 60               # predictions that are right: the golden ones, and some of the warm-up

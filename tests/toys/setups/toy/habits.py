@@ -1,4 +1,4 @@
-"""A server of the standard library with one bad habit: `python -m common.habit_server HABIT`."""
+"""A server of the standard library with one bad habit: `python -m toy.habits HABIT`."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import model
-from common.protocols_spoken import TONGUES
+from toy.tongues import TONGUES
 
 PREDICTIONS_BEFORE_HABIT = 120
 LARGEST_BODY = 1 << 20
