@@ -31,9 +31,9 @@ def due_times(stages: Sequence["Stage"], seed: int, warmup_s: float) -> tuple[ND
     if expected + warmup_s * _rates(stages[0])[0] > MOST_REQUESTS:
         raise TailraceError(f"the schedule has {expected:.0f} requests", "lower the rate or the duration")
     start_ns, parts, labels = 0, [np.empty(0, np.int64)], [np.empty(0, np.int8)]
-    if warmup_s > 0:
+    warmup_ns = round(warmup_s * 1e9)
+    if warmup_ns > 0:
         steady = stages[0].model_copy(update={"duration_s": warmup_s, "rate_end": None})
-        warmup_ns = round(warmup_s * 1e9)
         early = _stage_ns(steady, np.random.default_rng([seed, _WARMUP_STREAM])) - warmup_ns
         parts.append(np.minimum(early, -1))
         labels.append(np.full(len(early), WARMUP, np.int8))
