@@ -85,7 +85,7 @@ class Settings:
     batch_gain: float = 2.0
     seed: int = 1
     plan: tuple[tuple[float, int], ...] = ((0.84, 12_000), (0.985, 13_000), (1.06, 6_000), (0.98, 12_000))
-    shade: float = 0.015
+    shade: float = 0.01
 
 
 @dataclass(frozen=True)
