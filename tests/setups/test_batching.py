@@ -114,12 +114,12 @@ def test_a_full_queue_refuses_with_a_time_to_come_back(deploy: Deploy, setup: st
 
 def test_work_past_its_deadline_never_reaches_the_model(deploy: Deploy, setup: str) -> None:
     server = deploy(setup, workers=1)
-    busy = server.later({"x": 0, "ms": 1500})
+    busy = server.later({"x": 0, "ms": 500})
     time.sleep(0.1)
     start = time.monotonic()
     late = server.predict({"x": 1}, x_request_timeout_ms="100")
     assert late.status == 504
-    assert 0.09 < time.monotonic() - start < 0.9
+    assert 0.09 < time.monotonic() - start < 0.3
     assert busy.result().status == 200
     assert server.predict({"x": 1}, x_request_timeout_ms="-5").status == 504
     assert server.predict({"x": 1}, x_request_timeout_ms="soon").status == 400
