@@ -176,8 +176,9 @@ def host_pauses(view: RunView) -> Check:
             return Check("host_pauses", "warning", f"the host paused so often that {dropped} pauses were only counted",
                          "stop other work on this machine", "host", figures)
         return Check("host_pauses", "ok", f"{met:.2%} of the requests met a pause of the host", figures=figures)
+    pauses_said = "the one pause" if len(long) == 1 else f"one of {len(long)} pauses"
     return Check("host_pauses", "invalid" if sure and met >= decisive else "warning",
-                 f"{met:.2%} of the requests met one of {len(long)} pauses of the host",
+                 f"{met:.2%} of the requests met {pauses_said} of the host",
                  "stop other work on this machine, or measure longer", "host", figures)
 
 
