@@ -15,6 +15,7 @@ from harness.errors import TailraceError
 from harness.plan.expand import resolve_knobs
 from harness.run import gpu
 from harness.run.exchange import HOST
+from harness.run.machine import programs_path
 from harness.run.process import Command
 from harness.run.sockets import free_port
 
@@ -111,7 +112,7 @@ def server_env(setup: Setup, workload: Workload, knobs: Mapping[str, Knob], plac
     threads = knob_text(knobs.get(THREADS_KNOB, 1))
     return {
         **{name: os.environ[name] for name in setup.passes if name in os.environ},
-        "PATH": f"{place.python.parent}:{os.environ.get('PATH', os.defpath)}", "LANG": "C.UTF-8",
+        "PATH": f"{place.python.parent}:{programs_path()}", "LANG": "C.UTF-8",
         "HOME": str(place.home), "TMPDIR": str(place.temporary), "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": ":".join(str(folder) for folder in (setup.folder, setup.folder.parent, *workload.imports)),
         "HOST": HOST, "PORT": str(port), "METRICS_PORT": str(free_port()),

@@ -94,8 +94,13 @@ def lacking(needs: dict[str, Any], folder: Path) -> str:
 
 
 def program(name: str) -> str | None:
-    """Where the program is, also where Debian keeps servers: in a folder on root's PATH alone."""
-    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
+    """Where the program is, for a setup as for the harness."""
+    return shutil.which(name, path=programs_path())
+
+
+def programs_path() -> str:
+    """PATH, and the folders of servers that Debian puts on root's alone."""
+    return f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin"
 
 
 def _has_shared_python() -> bool:

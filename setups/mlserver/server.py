@@ -2,13 +2,13 @@
 
 import asyncio
 import os
-import socket
 import tempfile
 import time
 
 from mlserver import MLServer, ModelSettings, Settings
 from mlserver.registry import MultiModelRegistry
 from mlserver.utils import install_uvloop_event_loop
+from replica.loopback import free_ports
 from served import Served, speak_for_each
 
 STOP_S = 8
@@ -35,8 +35,7 @@ class Drained(MLServer):
 async def serve(folder: str) -> None:
     """Returns after SIGTERM."""
     host = os.environ["HOST"]
-    with socket.create_server((host, 0)) as probe:
-        grpc_port = probe.getsockname()[1]
+    [grpc_port] = free_ports(1)
     settings = Settings(debug=False, host=host, http_port=int(os.environ["PORT"]), grpc_port=grpc_port,
                         metrics_port=int(os.environ["METRICS_PORT"]), metrics_dir=folder, environments_dir=folder,
                         parallel_workers=int(os.environ["KNOB_WORKERS"]), parallel_workers_timeout=2)

@@ -1,10 +1,8 @@
 """Starts a Ray of its own on loopback, or joins the one it is told of; deploys; takes it all down at SIGTERM."""
 
-import contextlib
 import os
 import pwd
 import signal
-import socket
 import tempfile
 import threading
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 from doorman.doorman import stay_behind_doorman
 from forward import forward
 from metrics import serve_metrics
+from replica.loopback import free_ports
 
 APP = "tailrace"
 STOP_S = 8
@@ -47,7 +46,7 @@ def serve_until_told(folder: str) -> None:
         head = ray.get_runtime_context().gcs_address.rpartition(":")[0]
         forward(host, port, head, int(os.environ["KNOB_RAY_HTTP_PORT"]))
     else:
-        rays_port = int(free_ports(1)[0])
+        [rays_port] = free_ports(1)
         ray.init("local", num_cpus=workers, num_gpus=int(on_gpu), object_store_memory=OBJECT_STORE_BYTES,
                  include_dashboard=False, _temp_dir=folder, _node_ip_address=host, _metrics_export_port=rays_port,
                  log_to_driver=False, logging_level="WARNING")
@@ -81,7 +80,7 @@ def ray_settings(folder: str) -> dict[str, str]:
         return settings
     haproxy = "RAY_SERVE_HAPROXY_"
     first = 20_000 + 100 * (os.getpid() % 120)  # of the replicas' ports; below those that the kernel gives to anybody
-    ports = free_ports(4)
+    ports = [str(port) for port in free_ports(4)]
     return settings | {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1",
         f"{haproxy}CONFIG_FILE_LOC": f"{folder}/haproxy.cfg", f"{haproxy}SOCKET_PATH": f"{folder}/s",
@@ -91,13 +90,6 @@ def ray_settings(folder: str) -> dict[str, str]:
         f"{haproxy}METRICS_PORT": ports[0], f"{haproxy}STATS_PORT": ports[1],
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first), "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + 99),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": ports[2], "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": ports[3]}
-
-
-def free_ports(count: int) -> list[str]:
-    """Ports on loopback that nothing listens on now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [str(each.getsockname()[1]) for each in sockets]
 
 
 if __name__ == "__main__":

@@ -14,9 +14,6 @@ from pathlib import Path
 from envoy_front import BODY_LIMIT
 from replica.lifeline import PR_SET_PDEATHSIG, die_with_parent
 
-# Debian keeps it where only root's PATH leads.
-ELSEWHERE = "/usr/sbin:/usr/local/sbin"
-
 CONFIG = """
 daemon off;
 {user}
@@ -65,7 +62,7 @@ http {{
 
 def start(folder: Path, ports: list[int]) -> subprocess.Popen[bytes]:
     """nginx in front of replicas on those ports. Raises SystemExit where it is not installed."""
-    program = shutil.which("nginx", path=f"{os.environ['PATH']}:{ELSEWHERE}")
+    program = shutil.which("nginx")
     if program is None:
         raise SystemExit("nginx is not found; install it, or use the knob balancer=envoy")
     file = folder / "nginx.conf"

@@ -1,6 +1,5 @@
 """Starts the replicas, then a balancer in front of them; replaces what dies; drains at SIGTERM."""
 
-import http.client
 import os
 import signal
 import socket
@@ -14,6 +13,7 @@ from pathlib import Path
 import envoy_front
 import nginx_front
 from replica.lifeline import die_with_parent
+from replica.loopback import is_ready
 
 HOST = os.environ["HOST"]
 FASTAPI = Path(__file__).resolve().parents[1] / "fastapi"
@@ -33,7 +33,7 @@ def main() -> int:
         held = [held_port() for _ in range(int(os.environ["KNOB_WORKERS"]))]
         ports = [each.getsockname()[1] for each in held]
         replicas = [replica(port) for port in ports]
-        while not told.wait(LOOK_S) and not all(map(is_ready, ports)):
+        while not told.wait(LOOK_S) and not all(is_ready(port, "/healthz") for port in ports):
             replace_dead(replicas, ports)
         front = None if told.is_set() else balancer.start(Path(folder), ports)
         while front and front.poll() is None and not told.wait(LOOK_S):
@@ -70,16 +70,6 @@ def replace_dead(replicas: list[subprocess.Popen[bytes]], ports: list[int]) -> N
     for number, each in enumerate(replicas):
         if each.poll() is not None:
             replicas[number] = replica(ports[number])
-
-
-def is_ready(port: int) -> bool:
-    """Whether the replica has answered a golden request."""
-    try:
-        connection = http.client.HTTPConnection(HOST, port, timeout=2)
-        connection.request("GET", "/healthz")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
 
 
 if __name__ == "__main__":

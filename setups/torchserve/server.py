@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from replica.lifeline import die_with_parent
+from replica.loopback import free_ports
 
 LOGGING = """<?xml version="1.0" encoding="UTF-8"?>
 <Configuration>
@@ -60,10 +60,7 @@ def interpreter(folder: Path) -> Path:
 
 def settings() -> dict[str, str]:
     """config.properties: every port on loopback; gRPC's two and the management's cannot be turned off."""
-    host = os.environ["HOST"]
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server((host, 0))) for _ in range(3)]
-        ports = [str(each.getsockname()[1]) for each in sockets]
+    host, ports = os.environ["HOST"], [str(port) for port in free_ports(3)]
     return {"inference_address": f"http://{host}:{os.environ['PORT']}",
             "management_address": f"http://{host}:{ports[2]}", "metrics_address": f"http://{host}:{os.environ['METRICS_PORT']}",
             "grpc_inference_address": host, "grpc_inference_port": ports[0],

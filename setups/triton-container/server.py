@@ -1,22 +1,21 @@
 """Starts Triton's container, then the front; at SIGTERM the front answers what it has, and the container goes."""
 
-import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import container
 import repository
 from replica.lifeline import die_with_parent
+from replica.loopback import free_ports, is_ready
 
 HOST = os.environ["HOST"]
+READY = "/v2/models/model/ready"
 LOOK_S = 0.2
 
 
@@ -27,13 +26,14 @@ def main() -> int:
         signal.signal(number, lambda *_: told.set())
     model_dir = Path(os.environ["MODEL_DIR"])
     with tempfile.TemporaryDirectory(prefix="triton-", ignore_cleanup_errors=True) as made:
-        folder, ports = Path(made), {**free_ports("HTTP", "GRPC"), "METRICS": int(os.environ["METRICS_PORT"])}
+        folder, (port, grpc_port) = Path(made), free_ports(2)
+        ports = {"HTTP": port, "GRPC": grpc_port, "METRICS": int(os.environ["METRICS_PORT"])}
         repository.write(folder / "models", model_dir / "model.onnx", os.environ)
         triton = container.start(folder, model_dir, ports)
         try:
-            while triton.poll() is None and not is_ready(ports["HTTP"]) and not told.wait(LOOK_S):
+            while triton.poll() is None and not is_ready(port, READY) and not told.wait(LOOK_S):
                 pass
-            serve(triton, ports["HTTP"], told)
+            serve(triton, port, told)
         finally:
             container.end(triton, folder, ports)
     return 0 if told.is_set() else 1
@@ -53,23 +53,6 @@ def serve(triton: subprocess.Popen[bytes], port: int, told: threading.Event) -> 
         pass
     front.terminate()
     front.wait()
-
-
-def free_ports(*names: str) -> dict[str, int]:
-    """Ports on loopback that nothing listens on now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server((HOST, 0))) for _ in names]
-        return {name: each.getsockname()[1] for name, each in zip(names, sockets, strict=True)}
-
-
-def is_ready(port: int) -> bool:
-    """Whether Triton has loaded the model."""
-    try:
-        connection = http.client.HTTPConnection(HOST, port, timeout=2)
-        connection.request("GET", "/v2/models/model/ready")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import contextlib
 import importlib.util
 import os
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -13,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from replica.lifeline import die_with_parent
+from replica.loopback import free_ports
 
 STOP_S = 5  # an idle connection kept open makes Triton wait as long
 REGIONS = "tailrace-triton-"
@@ -58,7 +58,7 @@ def remove_regions() -> None:
 
 def options(folder: Path, wheel: Path) -> list[str]:
     """Everything on loopback, and only the model that it is told to load."""
-    host, here, elsewhere = os.environ["HOST"], os.environ["PORT"], free_port()
+    host, here, elsewhere = os.environ["HOST"], os.environ["PORT"], free_ports(1)[0]
     over_grpc = os.environ["KNOB_PROTOCOL"] == "oip-grpc"
     ports = {"http": elsewhere if over_grpc else here, "grpc": here if over_grpc else elsewhere,
              "metrics": os.environ["METRICS_PORT"]}
@@ -98,12 +98,6 @@ def environment(wheel: Path) -> dict[str, str]:
     libraries = [sysconfig.get_config_var("LIBDIR"), str(wheel.parents[1] / "nvidia_pytriton.libs"),
                  *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
     return os.environ | {"LD_LIBRARY_PATH": ":".join(libraries)}
-
-
-def free_port() -> str:
-    """A port on loopback that nothing listens on now."""
-    with socket.create_server((os.environ["HOST"], 0)) as probe:
-        return str(probe.getsockname()[1])
 
 
 if __name__ == "__main__":
