@@ -46,6 +46,8 @@ def test_where_the_time_went_is_told(start: Deploy, name: str) -> None:
 def test_triton_batches_over_all_clients_and_serves_a_new_version_beside_the_old(start: Deploy) -> None:
     server = start("triton", workers=1, protocol="oip-http")
     ports = server.port, int(psutil.Process(server.process.pid).environ()["METRICS_PORT"])
+    # Triton listens for metrics a moment after it says that it is ready.
+    assert eventually(lambda: scrape(ports, server.setup.statistics).metrics, 5)
     before = scrape(ports, server.setup.statistics)
     flying = [server.later({"x": number, "ms": 50}) for number in range(32)]
     assert [future.result().json()["y"] for future in flying] == [number ** 2 for number in range(32)]
