@@ -103,14 +103,13 @@ def _own(server: Server, port: int, log: Path) -> None:
 
 
 def _ended_early(server: Server, port: int, log: Path) -> RunFailedError:
-    left = descendants(server.warden_pid)
     stopped = server.stop()
     if is_taken(port):
         return PortTakenError(f"port {port} is taken by another process{last_line(log)}",
                               "stop whatever listens there, or try again")
     how = ended_how(stopped.code)
-    if left:
-        names = ", ".join(sorted({process.name for process in left.values()}))
+    if stopped.left:
+        names = ", ".join(sorted({process.rpartition(" (")[0] for process in stopped.left}))
         return RunFailedError(f"the server {how} before it was ready and left {names} in the background",
                               "make it run in the foreground")
     return RunFailedError(f"the server {how} before it was ready{last_line(log)}", "look at server.log")

@@ -12,6 +12,7 @@ Standard output carries JSON lines: `{"event": "started", "pid"}` or `{"event": 
 
 import collections
 import collections.abc
+import contextlib
 import ctypes
 import json
 import os
@@ -19,7 +20,7 @@ import selectors
 import shutil
 import signal
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -29,15 +30,22 @@ KILL_S = 10.0
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
+class Process(NamedTuple):
+    """A living process."""
+
+    name: str
+    parent: int
+    group: int
+
+
 class Log:
     """The command's output in a file: all of it up to a cap, then only the last 64 KiB, with a note in between."""
 
     def __init__(self, path: str, cap: int) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         self._room = cap
-        self._left_out = 0
+        self._left_out = self._tail_bytes = 0
         self._tail: collections.deque[bytes] = collections.deque()
-        self._tail_bytes = 0
 
     def write(self, data: bytes) -> None:
         """Keeps the data, or its last part."""
@@ -79,7 +87,9 @@ class Ward:
         self._commands = b""
         self._selector = selectors.DefaultSelector()
         self._code: int | None = None
-        self._orphaned = False
+        self._killed: dict[int, str] = {}
+        self._killing = self._orphaned = False
+        self._alone = False  # no child is left, says the kernel; orphans become children
         self._pid = 0
 
     def start(self) -> str:
@@ -94,14 +104,12 @@ class Ward:
             why = told.read().decode(errors="replace")
         if self._spec["cpus"]:
             os.sched_setaffinity(0, self._spec["cpus"])  # whoever floods the log pays for reading it
-        for handle in (0, self._output):
-            os.set_blocking(handle, False)
-            self._selector.register(handle, selectors.EVENT_READ)
         woken, waker = os.pipe()
         os.set_blocking(waker, False)
-        os.set_blocking(woken, False)
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
-        self._selector.register(woken, selectors.EVENT_READ)
+        for handle in (0, self._output, woken):
+            os.set_blocking(handle, False)
+            self._selector.register(handle, selectors.EVENT_READ)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         return why
 
@@ -119,22 +127,21 @@ class Ward:
 
     def stop(self) -> None:
         """Ends every process; returns when none is left, or none that can be ended."""
-        begun = time.monotonic()
-        deadline = begun + self._stop_s
+        deadline = (begun := time.monotonic()) + self._stop_s
         if self._code is None:
-            _kill_group(self._pid, signal.SIGTERM)
+            _kill(-self._pid, signal.SIGTERM)
         self._turn_until(deadline, lambda: self._code is not None)
-        self._turn_until(min(deadline, time.monotonic() + GRACE_S), lambda: not descendants())
-        left = descendants()
+        self._turn_until(min(deadline, time.monotonic() + GRACE_S), lambda: self._alone)
+        left = self._living()
         for pid, process in left.items():
             if process.group != self._pid:
                 _kill(pid, signal.SIGTERM)
-        self._turn_until(deadline, lambda: not descendants())
-        killed: dict[int, str] = {}
+        self._turn_until(deadline, lambda: self._alone)
+        self._killing = True
         give_up = time.monotonic() + KILL_S
-        while (remaining := descendants()) and time.monotonic() < give_up:
-            for pid, process in remaining.items():
-                killed[pid] = process.name
+        while not self._alone and time.monotonic() < give_up:
+            for pid, process in descendants().items():
+                self._killed[pid] = process.name
                 _kill(pid, signal.SIGKILL)
             self._turn(0.02)
         self._reap()
@@ -143,7 +150,7 @@ class Ward:
         if self._orphaned and self._spec["remove_if_orphaned"]:
             shutil.rmtree(self._spec["remove_if_orphaned"], ignore_errors=True)
         say(event="stopped", code=self._code, left=[f"{process.name} ({pid})" for pid, process in left.items()],
-            killed=[f"{name} ({pid})" for pid, name in killed.items()],
+            killed=[f"{name} ({pid})" for pid, name in self._killed.items()],
             survived=[f"{process.name} ({pid})" for pid, process in descendants().items()],
             seconds=round(time.monotonic() - begun, 3))
 
@@ -186,24 +193,30 @@ class Ward:
                 return
             self._log.write(data)
 
+    def _living(self) -> dict[int, Process]:
+        """What descends from this process. A scan misses what is forked behind it: an empty one needs no child left."""
+        give_up = time.monotonic() + GRACE_S
+        while not (found := descendants()) and not self._alone and time.monotonic() < give_up:
+            self._turn(0.01)
+        return found
+
     def _reap(self) -> None:
+        """Buries the dead. While killing, it kills the group of each too: no scan finds who always forks and ends."""
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
+                self._alone = True
                 return
-            if pid == 0:
+            if dead is None:
                 return
-            if pid == self._pid:
+            group = os.getpgid(dead.si_pid)
+            _, status = os.waitpid(dead.si_pid, 0)
+            if self._killing and group != os.getpgrp() and _kill(-group, signal.SIGKILL):
+                self._killed.setdefault(group, "processes of group")
+            if dead.si_pid == self._pid:
                 self._code = os.waitstatus_to_exitcode(status)
                 self._drain()
-
-
-class Process:
-    """A living process: its name, its parent, its group."""
-
-    def __init__(self, name: str, parent: int, group: int) -> None:
-        self.name, self.parent, self.group = name, parent, group
 
 
 def descendants(root: int = 0) -> dict[int, Process]:
@@ -218,7 +231,7 @@ def descendants(root: int = 0) -> dict[int, Process]:
         except OSError:
             continue
         fields = rest.split()
-        if fields[0] not in (b"Z", b"X"):
+        if fields[0] not in (b"Z", b"X") or int(fields[17]) > 1:  # a leader may be gone before its threads
             name = head.partition(b"(")[2].decode(errors="replace")
             everyone[int(entry)] = Process(name, int(fields[1]), int(fields[2]))
     children = collections.defaultdict(list)
@@ -234,10 +247,8 @@ def descendants(root: int = 0) -> dict[int, Process]:
 
 def say(**event: object) -> None:
     """One JSON line to the harness, if it still lives."""
-    try:
+    with contextlib.suppress(OSError):
         os.write(1, json.dumps(event).encode() + b"\n")
-    except OSError:
-        return
 
 
 def _become(spec: dict[str, Any], output: int, errors: int) -> None:
@@ -252,8 +263,7 @@ def _become(spec: dict[str, Any], output: int, errors: int) -> None:
             os.sched_setaffinity(0, spec["cpus"])
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)  # Python ignores these, and ignoring is inherited
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((nothing, 0), (output, 1), (output, 2)):
+        for source, target in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (output, 2)):
             os.dup2(source, target)
         os.chdir(spec["cwd"])
         os.execvpe(spec["command"][0], spec["command"], spec["env"])  # noqa: S606 -- there is no shell on purpose
@@ -262,18 +272,12 @@ def _become(spec: dict[str, Any], output: int, errors: int) -> None:
     os._exit(127)
 
 
-def _kill(pid: int, number: int) -> None:
-    try:
+def _kill(pid: int, number: int) -> bool:
+    """A signal to a process, or to the group -pid; False if it is gone."""
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        return
-
-
-def _kill_group(group: int, number: int) -> None:
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        return
+        return True
+    return False
 
 
 def main() -> None:
@@ -281,13 +285,11 @@ def main() -> None:
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     first = b""
     while not first.endswith(b"\n"):
-        byte = os.read(0, 1)
-        if not byte:
+        if not (byte := os.read(0, 1)):
             return
         first += byte
     ward = Ward(json.loads(first))
-    why = ward.start()
-    if why:
+    if why := ward.start():
         say(event="refused", why=why)
     else:
         ward.watch()

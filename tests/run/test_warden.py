@@ -152,3 +152,16 @@ def test_when_the_warden_itself_is_killed_its_server_ends(tmp_path: Path) -> Non
     while alive(pids) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert alive(pids) == []
+
+
+def test_who_is_never_the_same_process_for_long_ends_too(tmp_path: Path) -> None:
+    """A chain of processes, each of which forks the next and ends: scans of /proc find only those of before."""
+    chain = "import os\nos.setsid()\nwhile True:\n    if os.fork(): os._exit(0)"
+    with Server(shell(f"{sys.executable} -I -S -c '{chain}' {tmp_path} & sleep 0.3", tmp_path / "log")) as server:
+        deadline = time.monotonic() + 10
+        while not server.exited() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        stopped = server.stop()
+    assert stopped.survived == ()
+    assert stopped.left + stopped.killed
+    assert stopped.seconds < 5
