@@ -23,6 +23,8 @@ _PARTS: Mapping[tuple[str, ...], Mapping[str, tuple[str, ...]]] = {
                   "nv_inference_compute_output_duration_us")},
     ("ts_inference_requests_total", "Requests2XX"): {"queue": ("ts_queue_latency_microseconds",)},
 }
+# What a setup of ours adds to Triton's, where its model computes on a GPU: a part of the model's time.
+_ON_GPU: Mapping[str, str] = {"copy": "tailrace_copy_us", "kernel": "tailrace_kernel_us"}
 
 
 def samples(text: str) -> dict[str, float]:
@@ -38,7 +40,8 @@ def samples(text: str) -> dict[str, float]:
 
 def mean_ms(before: Scrape, after: Scrape) -> dict[str, float]:
     """Part (queue, model) -> mean ms of a request between the looks; empty where either look is missing, no request
-    was counted, or a counter began anew between them."""
+    was counted, or a counter began anew between them. Of a model on a GPU copy and kernel as well, and `model` is what
+    is left of it without them."""
     first, last = samples(before.metrics), samples(after.metrics)
     for answers, parts in _PARTS.items():
         names = [*answers, *(name for each in parts.values() for name in each)]
@@ -46,8 +49,17 @@ def mean_ms(before: Scrape, after: Scrape) -> dict[str, float]:
             continue
         grown = {name: last[name] - first.get(name, 0.0) for name in names}
         if (count := min(grown[name] for name in answers)) > 0:
-            return {part: sum(grown[name] for name in theirs) / count / 1e3 for part, theirs in parts.items()}
+            means = {part: sum(grown[name] for name in theirs) / count / 1e3 for part, theirs in parts.items()}
+            return means | _on_gpu(first, last, count, means.get("model", 0.0))
     return {}
+
+
+def _on_gpu(first: Mapping[str, float], last: Mapping[str, float], count: float, model_ms: float) -> dict[str, float]:
+    """copy, kernel, and what the model took without them; empty where they are not counted, or do not fit into it."""
+    grown = {part: (last.get(name, 0.0) - first.get(name, 0.0)) / count / 1e3 for part, name in _ON_GPU.items()}
+    if not any(name in last for name in _ON_GPU.values()) or min(grown.values()) < 0 or sum(grown.values()) > model_ms:
+        return {}
+    return {**grown, "model": model_ms - sum(grown.values())}
 
 
 def requests_by_batch(before: Scrape, after: Scrape) -> dict[int, int]:

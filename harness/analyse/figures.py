@@ -127,7 +127,8 @@ def time_by_part(view: RunView, rows: Rows) -> tuple[dict[str, float], int, tupl
     """`time_spent`, with the parts that no answer tells taken from the means of the server's own counters; and which
     those are. None is where they would add up to more than the answers took: then they tell of other requests."""
     spent, timed = time_spent(rows)
-    silent = {"queue": not np.any(rows.queue_us >= 0), "model": not np.any(rows.model_us >= 0)}
+    silent = {"queue": not np.any(rows.queue_us >= 0)}
+    silent |= dict.fromkeys(("model", "copy", "kernel"), not np.any(rows.model_us >= 0))
     means = {part: mean * timed for part, mean in mean_ms(view.before, view.after).items() if silent[part]}
     rest = spent["rest"] - sum(means.values())
     if not means or rest < 0:

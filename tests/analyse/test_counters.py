@@ -49,6 +49,24 @@ def test_means_of_requests_are_differences_over_the_load() -> None:
     assert mean_ms(*TORCHSERVE) == pytest.approx({"queue": (25700985.596 - 19242617.1) / 32e3})
 
 
+def on_gpu(text: str, copy_us: float, kernel_us: float) -> Scrape:
+    """Triton's text with what the instances of ours count on a GPU, spread over two labels."""
+    return Scrape(text + f'tailrace_copy_us{{model="model"}} {copy_us}\n' + "".join(
+        f'tailrace_kernel_us{{model="model",part="{part}"}} {kernel_us / 2}\n' for part in (1, 2)))
+
+
+def test_copies_and_kernels_that_triton_counts_are_taken_out_of_the_model() -> None:
+    plain = mean_ms(*TRITON)
+    before, after = on_gpu(TRITON[0].metrics, 500, 7000), on_gpu(TRITON[1].metrics, 64_500, 327_000)
+    told = mean_ms(before, after)
+    assert (told["copy"], told["kernel"]) == pytest.approx((2.0, 10.0))
+    assert told["model"] == pytest.approx(plain["model"] - 12.0)
+    assert told["queue"] == plain["queue"]
+    assert mean_ms(TRITON[0], after)["copy"] == pytest.approx(64.5 / 32)  # a counter appears with its first batch
+    for other in (on_gpu(TRITON[1].metrics, 100, 327_000), on_gpu(TRITON[1].metrics, 64_500, 1e9)):
+        assert mean_ms(before, other) == plain, "began anew, or is of other requests"
+
+
 def test_requests_that_torchserve_never_answered_are_not_counted() -> None:
     pending = TORCHSERVE[1].metrics.replace('hostname="localhost",} 34.0', 'hostname="localhost",} 84.0')
     assert pending != TORCHSERVE[1].metrics
@@ -86,8 +104,14 @@ def test_a_cell_has_them_where_answers_tell_nothing_and_says_so(queue: Queue, se
     assert (quiet.time_ms["queue"], quiet.time_ms["model"]) == pytest.approx((0.2, 0.53))
     assert sum(quiet.time_ms.values()) == pytest.approx(sum(cell([figures(seen(silent), {})], []).time_ms.values()))
     assert quiet.batches[8] == pytest.approx(8 / 32)
-    told = cell([figures(replace(seen(queue(3)), before=before, after=after), {})], [])
+    device = Scrape(after.metrics + "tailrace_copy_us 3000\ntailrace_kernel_us 40000\n", after.statistics)
+    gpu = cell([figures(replace(seen(silent), before=before, after=device), {})], [])
+    assert set(gpu.counted) == {"queue", "model", "copy", "kernel", "batches"}
+    assert [gpu.time_ms[part] for part in ("copy", "kernel", "model")] == pytest.approx([0.03, 0.4, 0.1])
+    assert sum(gpu.time_ms.values()) == pytest.approx(sum(quiet.time_ms.values()))
+    told = cell([figures(replace(seen(queue(3)), before=before, after=device), {})], [])
     assert told.counted == ()
+    assert "kernel" not in told.time_ms
     assert told.batches == {1: 1.0}
 
 

@@ -5,8 +5,10 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from harness.analyse.counters import mean_ms, requests_by_batch
 from harness.catalog.discover import Catalog
 from harness.plan.expand import resolve_knobs
 from harness.run.agent import Agent
@@ -17,6 +19,7 @@ from harness.run.points_answers import golden_together
 from harness.run.prepare import prepare
 from harness.run.process import Server
 from harness.run.ready import answer_golden, await_ready
+from harness.run.scrape import scrape
 from harness.run.sockets import free_port
 from harness.run.subject import Subject
 from tests.setups.conftest import Deploy, Deployment, eventually
@@ -187,8 +190,27 @@ def test_copying_and_computing_are_told_where_the_model_tells_them(start: Deploy
     assert told["model"] >= 5
 
 
-def test_triton_answers_on_a_device(start: Deploy) -> None:
-    assert start("triton", "telling", workers=1).predict({"x": 3}).json() == {"y": 9}
+def test_triton_counts_copying_and_computing_of_all_its_instances(start: Deploy) -> None:
+    """Its answers cannot tell them. A batch's times count once for each of its requests."""
+    server = start("triton", "telling", workers=2, max_batch=4)
+    ports = server.port, int(psutil.Process(server.process.pid).environ()["METRICS_PORT"])
+    assert eventually(lambda: "tailrace_kernel_us" in scrape(ports, server.setup.statistics).metrics, 5)
+    before = scrape(ports, server.setup.statistics)
+    flying = [server.later({"x": number, "ms": 20}) for number in range(24)]
+    assert [each.result().json()["y"] for each in flying] == [number ** 2 for number in range(24)]
+    after = scrape(ports, server.setup.statistics)
+    told = mean_ms(before, after)
+    assert (told["copy"], told["kernel"]) == pytest.approx((0.25, 1.5))
+    assert told["model"] >= 18
+    assert max(requests_by_batch(before, after)) > 1
+
+
+def test_triton_counts_no_device_on_a_cpu(start: Deploy) -> None:
+    server = start("triton", workers=1)
+    ports = server.port, int(psutil.Process(server.process.pid).environ()["METRICS_PORT"])
+    assert server.predict({"x": 3}).json() == {"y": 9}
+    assert eventually(lambda: "nv_inference_count" in scrape(ports, server.setup.statistics).metrics, 5)
+    assert "tailrace_" not in scrape(ports, server.setup.statistics).metrics
 
 
 @pytest.mark.timeout(300)
