@@ -6,6 +6,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
+# Tests and runs start Python hundreds of times: compile the harness once, not in each, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: race test test-fast test-simulated test-live lint lock clean
 .DELETE_ON_ERROR:

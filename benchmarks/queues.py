@@ -11,7 +11,6 @@ from collections.abc import Callable, Generator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 from scipy.special import ndtri
 
 RATE = 500.0
@@ -66,6 +65,7 @@ def autoregressive(utilisation: float, runs: int, rng: np.random.Generator) -> L
 
     Its memory, in requests, is the relaxation time of an M/M/1 queue as busy: ρ/(1 − √ρ)² (Cohen 1982, II.2.1).
     """
+    from scipy.signal import lfilter  # noqa: PLC0415  slow to import
     memory = utilisation / (1 - math.sqrt(utilisation)) ** 2
     phi = math.exp(-1 / memory)
     level = rng.standard_normal(runs)

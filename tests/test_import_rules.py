@@ -1,6 +1,7 @@
 """Who may import whom (docs/design.md); a broken arrow fails here before it becomes a habit."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -28,8 +29,9 @@ ALLOWED = {
 }
 
 
-def imported(path: Path) -> set[str]:
-    """Every module name that the file imports, at whatever depth."""
+@functools.cache
+def imported(path: Path) -> frozenset[str]:
+    """Every module name that the file imports, at whatever depth; read once for every rule."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -38,7 +40,7 @@ def imported(path: Path) -> set[str]:
             names.add(node.module or "")
             if node.module == "harness":
                 names.update(f"harness.{alias.name}" for alias in node.names)
-    return names
+    return frozenset(names)
 
 
 def part(name: str) -> str:

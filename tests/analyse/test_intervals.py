@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from harness.analyse.intervals import inverted, quantile_interval, spans, worth
 from harness.analyse.quantiles import pooled_quantile
@@ -98,6 +97,7 @@ def test_short_runs_of_a_busy_queue_are_refused_the_lucky_ones_too(sojourn: Stay
 def test_spans_are_as_many_as_values_without_memory_and_fewer_by_how_long_it_lasts() -> None:
     """Neighbouring means over b values of a memory of m correlate by 1/2 where b is about 1.15 m, so a memory of 20 has
     1 span in 23 values."""
+    from scipy.signal import lfilter  # noqa: PLC0415  slow to import, and the fast tests collect this file too
     rng, memory = np.random.default_rng(6), 20.0
     free = [rng.standard_normal(4096) for _ in range(4)]
     tied = [lfilter([1.0], [1.0, -math.exp(-1 / memory)], rng.standard_normal(65_536)) for _ in range(4)]

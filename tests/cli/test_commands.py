@@ -20,10 +20,10 @@ def tailrace(*arguments: str, root: Path = ROOT, cwd: Path = ROOT) -> subprocess
                           env={**os.environ, "TAILRACE_ROOT": str(root), "PYTHONPATH": str(ROOT)}, check=False)
 
 
-def here(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+def here(monkeypatch: pytest.MonkeyPatch, *arguments: str, root: Path = ROOT) -> int:
     """The exit code of the command, run in this process, which has imported everything already."""
     monkeypatch.setattr(sys, "argv", ["tailrace", *arguments])
-    monkeypatch.setenv("TAILRACE_ROOT", str(ROOT))
+    monkeypatch.setenv("TAILRACE_ROOT", str(root))
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit) as left:
         main()
@@ -70,8 +70,9 @@ def test_help_loads_nothing_heavy() -> None:
                          "rich"}
 
 
-def test_list_names_what_lies_in_the_tree() -> None:
-    listed = json.loads(tailrace("list", "--json").stdout)
+def test_list_names_what_lies_in_the_tree(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert here(monkeypatch, "list", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
     folders = sorted(path.parent.name for path in ROOT.glob("setups/*/setup.toml"))
     assert [each["name"] for each in listed["setups"]] == folders
     assert {each["name"] for each in listed["plans"]} >= {"race"}

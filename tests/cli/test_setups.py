@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_commands import TOYS, tailrace
+from tests.cli.test_commands import TOYS, here, tailrace
 
 
-def test_a_setup_without_a_tune_table_cannot_be_tuned(tmp_path: Path) -> None:
-    done = tailrace("tune", "calm", "--workload", "echo", "--scenario", "brief", "--results", str(tmp_path), root=TOYS)
-    assert done.returncode == 2
-    assert "setup calm declares no knobs to search; add a [tune] table to " in done.stderr
+def test_a_setup_without_a_tune_table_cannot_be_tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                      capsys: pytest.CaptureFixture[str]) -> None:
+    assert here(monkeypatch, "tune", "calm", "--workload", "echo", "--scenario", "brief", "--results", str(tmp_path),
+                root=TOYS) == 2
+    assert "setup calm declares no knobs to search; add a [tune] table to " in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -19,18 +20,22 @@ def test_a_setup_without_a_tune_table_cannot_be_tuned(tmp_path: Path) -> None:
     (["--knob", "fastapi.workers=1"], "--knob fastapi.…: only granian is tuned"),
     (["--knob", "granian.workers=1"], "setup granian: nothing is left to search; pin fewer knobs"),
     (["--knob", "granian.workrs=1"], "setup granian has no knob 'workrs'; did you mean 'workers'?")])
-def test_what_cannot_be_pinned_is_one_sentence(tmp_path: Path, flags: list[str], said: str) -> None:
-    done = tailrace("tune", "granian", "--workload", "fraud", *flags, "--results", str(tmp_path))
-    assert done.returncode in (2, 104), done.stderr
-    assert said in " ".join(done.stderr.split())
+def test_what_cannot_be_pinned_is_one_sentence(tmp_path: Path, flags: list[str], said: str,
+                                               monkeypatch: pytest.MonkeyPatch,
+                                               capsys: pytest.CaptureFixture[str]) -> None:
+    code = here(monkeypatch, "tune", "granian", "--workload", "fraud", *flags, "--results", str(tmp_path))
+    told = capsys.readouterr().err
+    assert code in (2, 104), told
+    assert said in " ".join(told.split())
 
 
-def test_the_ladder_can_be_shown_with_profiles_where_there_are_none(tmp_path: Path) -> None:
-    done = tailrace("run", "ladder", "--workload", "fraud", "-n", "1", "--tuned", "--dry-run",
-                    "--results", str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    assert "flask on fraud: no profile, so its defaults race" in done.stdout
-    assert "flask × fraud × fraud-steady r1" in done.stdout
+def test_the_ladder_can_be_shown_with_profiles_where_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                                    capsys: pytest.CaptureFixture[str]) -> None:
+    assert here(monkeypatch, "run", "ladder", "--workload", "fraud", "-n", "1", "--tuned", "--dry-run",
+                "--results", str(tmp_path)) == 0
+    told = capsys.readouterr().out
+    assert "flask on fraud: no profile, so its defaults race" in told
+    assert "flask × fraud × fraud-steady r1" in told
 
 
 @pytest.mark.live
