@@ -9,7 +9,9 @@ tell (workers, greatest batch, longest wait, queue) and sees what a probe record
 - batching: one worker that takes all who wait, up to 8 to 32; a + b·n with noise;
 - workers: three workers behind kept connections, that slow each other down and tell nothing;
 - waiting: batches wait for company, so that the promise is broken at light loads and kept at middling ones;
-- refusing: a bounded queue, and a promise about errors that ends before the one about latency.
+- refusing: a bounded queue, and a promise about errors that ends before the one about latency;
+- quick: one worker that tells a tenth to a third of what a request costs it, and which a lone request must wake first,
+  so that it takes several times as long as one among many; ten times as fast as the others.
 
 FILE keeps every search as it ends, and searches that it holds already are not made again: stopped, it goes on with the
 same command. Delete it when the code has changed.
@@ -36,7 +38,7 @@ from harness.decide.capacity_boundary import boundary, excess
 from harness.decide.twin import Clients, Service, Structure, Twin, ceiling, play, poisson_s
 from harness.decide.twin_fit import Seen
 
-SHAPES = ("single", "batching", "workers", "waiting", "refusing")
+SHAPES = ("single", "batching", "workers", "waiting", "refusing", "quick")
 TRUTH_REQUESTS, TRUTH_SEEDS, TRUTH_STEPS = 300_000, (101, 102), 5
 WARMUP_S = 1.0
 BISECTION = 10
@@ -45,13 +47,15 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class Server:
-    """A hidden server: the truth, what its knobs tell, what it promises, and whether it tells its model times."""
+    """A hidden server: the truth, what its knobs tell, what it promises, the share of its service times that it tells
+    (0: none), and what a request that finds it idle waits for it to wake."""
 
     shape: str
     twin: Twin
     hint: Structure
     promises: tuple[Promise, ...]
-    tells: bool
+    tells: float
+    wake_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def lognormal(random: np.random.Generator, sigma: float) -> np.ndarray:
 def server(shape: str, seed: int) -> Server:
     """A server of that shape; sizes, noise and limits are drawn."""
     random = np.random.default_rng([seed, SHAPES.index(shape)])
-    one_s = float(random.uniform(0.002, 0.012))
+    one_s = float(random.uniform(0.002, 0.012)) / (10 if shape == "quick" else 1)
     noise = lognormal(random, float(random.uniform(0.1, 0.6)))
     overhead = np.abs(random.normal(0.0008, 0.0002, 5_000))
     largest = int(random.integers(8, 33))
@@ -91,7 +95,7 @@ def server(shape: str, seed: int) -> Server:
     curve = one_s * (1 - part + part * np.arange(largest + 1))
     curve[0] = 0.0
     lone, clients = np.array([0.0, one_s]), Clients(timeout_s=30.0)
-    if shape == "single":
+    if shape in ("single", "quick"):
         made, law = Structure(), Service(lone, np.ones(2), noise, overhead)
     elif shape == "batching":
         made, law = Structure(max_batch=largest), Service(curve, np.ones(2), lognormal(random, 0.15), overhead)
@@ -105,14 +109,17 @@ def server(shape: str, seed: int) -> Server:
     else:
         made, law = Structure(limit=int(random.integers(12, 40))), Service(lone, np.ones(2), noise, overhead)
     hint = replace(made, replicas=1, workers=3, per_machine=1) if shape == "workers" else made
-    limit_ms = 1e3 * one_s * float(random.uniform(5, 14))
+    limit_ms = 1e3 * one_s * float(random.uniform(15, 50) if shape == "quick" else random.uniform(5, 14))
     if shape == "waiting":
         limit_ms = 1e3 * (made.wait_s + 0.95 * one_s)
     if shape == "refusing":
         limit_ms = 1e3 * one_s * made.limit
     promises = (parse_promise("p(99)", f"< {limit_ms:.3f}ms"), parse_promise("errors", "< 0.5%"))
-    return Server(shape, Twin(made, law, clients), hint, promises[:2 if shape == "refusing" else 1],
-                  shape in ("single", "batching", "waiting"))
+    tells = 1.0 if shape in ("single", "batching", "waiting") else 0.0
+    if shape == "quick":
+        return Server(shape, Twin(made, law, clients), hint, promises[:1], float(random.uniform(0.1, 0.3)),
+                      one_s * float(random.uniform(0.5, 2)))
+    return Server(shape, Twin(made, law, clients), hint, promises[:2 if shape == "refusing" else 1], tells)
 
 
 def sent(hidden: Server, probe: Probe) -> Seen:
@@ -121,11 +128,11 @@ def sent(hidden: Server, probe: Probe) -> Seen:
     due = poisson_s(probe.rate, n, 7_000 + probe.seed) - WARMUP_S
     due = due[due < probe.duration_s]
     seen = play(hidden.twin, due, 9_000 + probe.seed)
-    nothing = np.full(len(due), np.nan)
-    return Seen(f"probe-{probe.seed}", float((due >= 0).sum()) / probe.duration_s, due, seen.latency_s, due >= 0,
-                seen.batch if hidden.tells else np.zeros(len(due), dtype=np.int64),
-                seen.served_s if hidden.tells else nothing,
-                seen.served_s + seen.queue_s if hidden.tells else nothing)
+    latency_s = seen.latency_s + hidden.wake_s * (seen.queue_s <= 0)
+    told_s = seen.served_s * hidden.tells if hidden.tells else np.full(len(due), np.nan)
+    return Seen(f"probe-{probe.seed}", float((due >= 0).sum()) / probe.duration_s, due, latency_s, due >= 0,
+                seen.batch if hidden.tells else np.zeros(len(due), dtype=np.int64), told_s,
+                told_s + seen.queue_s if hidden.tells == 1 else told_s)
 
 
 def keeps(hidden: Server, rate: float, n: int, seed: int) -> float:

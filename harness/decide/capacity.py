@@ -12,10 +12,10 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from harness.analyse.certificate import certify, certify_errors
 from harness.analyse.model import Verdict
 from harness.catalog.slo import Promise
 from harness.decide.capacity_boundary import FINEST, Boundary, boundary, strictest, tuned
+from harness.decide.capacity_verdict import verdict_of
 from harness.decide.twin import Clients, Structure, Twin, ceiling
 from harness.decide.twin_fit import Seen, fitted
 from harness.errors import TailraceError
@@ -27,6 +27,8 @@ Kind = Literal["light", "burst", "load"]
 
 WARMUP_S = 1.0  # what a probe sends before it counts
 BUDGETED = 0.97  # of what is left: Poisson arrivals may be some more than expected
+
+STEP = 2.0  # no load is sent, nor promised, at more than so many times what was answered already
 
 SURE = 0.80  # of the boundary: a load that a last probe can be certified to pass at, where none was
 # An interval's half: so many standard errors of the probes' speeds, and at least so much of the rate, for the fit errs
@@ -159,19 +161,15 @@ class Search:
         return [each.result.seen for each in calm or sent]
 
     def blamed(self) -> Sent | None:
-        """The first probe that the generator, not the setup, limited."""
-        return next((each for each in self.sent if each.result.blames == "generator"), None)
+        """The first probe that the generator, not the setup, limited. A burst is more than can be carried, by whom
+        does not matter."""
+        return next((each for each in self.sent if each.result.blames == "generator" and each.probe.kind != "burst"),
+                    None)
 
-
-def verdict_of(seen: Seen, promises: Sequence[Promise]) -> Verdict:
-    """What the certificate says of all promises over the counted requests: fail if it says so of any."""
-    latency_ns, due_ns = seen.latency_s[seen.counted] * 1e9, np.rint(seen.due_s[seen.counted] * 1e9).astype(np.int64)
-    slow_ns = next((promise.limit for promise in promises if promise.metric == "latency"), 1e9)
-    verdicts = [certify(latency_ns, due_ns, promise.quantile, promise.limit).verdict if promise.metric == "latency"
-                else certify_errors(latency_ns, due_ns, promise.limit, slow_ns).verdict for promise in promises]
-    if "fail" in verdicts:
-        return "fail"
-    return "pass" if all(verdict == "pass" for verdict in verdicts) else "inconclusive"
+    def answered(self) -> float:
+        """The most that was answered a second by any probe."""
+        return max((through for each in self.sent if math.isfinite(through := each.result.seen.throughput())),
+                   default=0.0)
 
 
 def search(probe: Callable[[Probe], Result], promises: Sequence[Promise], hint: Structure, clients: Clients,
@@ -192,7 +190,7 @@ def search(probe: Callable[[Probe], Result], promises: Sequence[Promise], hint: 
     for share, requests in under.settings.plan:
         if under.left <= 0 or found.rate <= 0 or _settled(under, found.rate):
             break
-        rate = min(found.rate * _share(under, share), under.reach)
+        rate = min(found.rate * _share(under, share), under.reach, STEP * under.answered())
         if under.affords_s(rate) < under.settings.least_s:
             break
         under.send("load", rate, requests)
@@ -205,6 +203,8 @@ def search(probe: Callable[[Probe], Result], promises: Sequence[Promise], hint: 
 def _calibrate(under: Search) -> str:
     """Sends the light probe and a burst that saturates; "" or why that cannot be."""
     light = under.send("light", under.settings.start_rate, under.settings.light)
+    if light.result.refused and not under.blamed():
+        light = under.send("light", under.settings.start_rate, under.settings.light)
     answered = light.result.seen.latency_s[np.isfinite(light.result.seen.latency_s)]
     if under.blamed() or not len(answered):
         return light.result.refused or "no request of the lightest load was answered"
@@ -214,11 +214,9 @@ def _calibrate(under: Search) -> str:
     for _ in range(2):
         rate = min(rate, under.reach)
         burst = under.send("burst", rate, min(under.settings.burst, 3.0 * rate))
-        if under.blamed():
-            return burst.result.refused
-        if burst.result.seen.saturated or rate >= under.reach:
+        if burst.result.blames == "generator" or burst.result.seen.saturated or rate >= under.reach:
             break
-        rate *= 4
+        rate *= 2.5
     return ""
 
 
@@ -261,10 +259,13 @@ def _found(under: Search, twin: Twin, spread: float, found: Boundary) -> Found:
     if found.rate <= 0:
         return _nothing(under, "the promise is broken at every load, however light", twin, found)
     passed, failed = _edges(under)
-    if found.rate * (1 - under.settings.shade) >= under.reach * 0.99:
+    promised = found.rate * (1 - under.settings.shade)
+    if promised >= under.reach * 0.99:
         return _nothing(under, "the setup carries more than the load generator can send"
                         if under.reach == under.settings.most_rate else
                         f"the setup carries more than {under.settings.requests:,} requests can show", twin, found)
+    if promised > STEP * under.answered():
+        return _nothing(under, f"no probe came near the {promised:.0f} requests/s that it seems to carry", twin, found)
     found = boundary(twin, under.promises, FINEST)
     value = found.rate * (1 - under.settings.shade)
     value = min(max(value, passed if math.isfinite(passed) else 0.0), failed)

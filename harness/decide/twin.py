@@ -46,13 +46,15 @@ class Structure:
 @dataclass(frozen=True)
 class Service:
     """Seconds of a batch of b beside j busy workers of its machine (itself included): curve_s[b] · stretch[j] · a draw
-    of noise[0 where b is 1, else 1] (mean 1). `overhead_s` [m] are draws of what a request's way there and back adds.
-    Beyond the ends of curve and stretch their last value holds."""
+    of noise[0 where b is 1, else 1] (mean 1). `overhead_s` [m] are draws of what a request's way there and back adds;
+    one that has to wait, so that nobody must be woken for it, is spared the share `spared` of it. Beyond the ends of
+    curve and stretch their last value holds."""
 
     curve_s: Floats
     stretch: Floats
     noise: Floats
     overhead_s: Floats
+    spared: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def play(twin: Twin, due_s: Floats, seed: int, settled: float = 0.0) -> Played:
     state = kernel.empty(np.ascontiguousarray(due_s, dtype=np.float64), rules)
     kernel.run(state, rules, kernel.Draws(curve, service.stretch, np.ascontiguousarray(noise), picks))
     overhead = service.overhead_s[random.integers(len(service.overhead_s), size=n)]
-    latency = state.done - due_s + overhead
+    latency = state.done - due_s + overhead * np.where(state.began > due_s, 1 - service.spared, 1.0)
     late = latency > twin.clients.timeout_s
     status = np.where(late & (state.status == kernel.ANSWERED), kernel.LOST, state.status)
     ended = state.done[np.isfinite(state.done)]

@@ -1,14 +1,15 @@
 """A twin fitted to what was recorded of one setup: its batches, how they slow each other down, and what HTTP adds.
 
 Where the setup tells (Server-Timing, x-batch-size), batches are put together again from their members and the service
-law is fitted to them; else the service time is what a lone request took. What a worker spends beside predicting is
-what is missing between its batches in a saturated stretch. The balancer and a last factor are the ones with which the
-twin, given the same due times, comes nearest to the latencies seen.
+law is fitted to them; else the service time is what a lone request took. What an item costs beside predicting is what
+is missing between the batches where more was offered than answered. The balancer, what a busy server spares a request,
+and a last factor are the ones with which the twin, given the same due times, comes nearest to the latencies seen.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ ENOUGH = 20
 QUICKEST = 0.05  # of requests that all met others: those that waited least
 MOST_DRAWS = 20_000
 FACTORS = np.array([0.88, 0.92, 0.95, 0.975, 1.0, 1.025, 1.05, 1.08, 1.12])
+SPARED = (1 / 3, 2 / 3, 1.0)
 RELUCTANCE = 0.5  # what a factor off 1 must explain, against the chance in a tail
 BALANCERS: tuple[Balancer, ...] = ("shared", "connections", "least", "random")
 
@@ -84,15 +86,26 @@ def fitted(runs: Sequence[Seen], hint: Structure, clients: Clients, seed: int = 
     if not any(np.isfinite(run.latency_s).any() for run in runs):
         raise ValueError("no answer was recorded, so nothing can be fitted")
     service = service_law(runs, hint)
-    best, least = None, math.inf
-    for balancer in BALANCERS if hint.balancer == "connections" else (hint.balancer,):
-        for factor in factors if any(_steady(run) for run in runs) else np.ones(1):
-            twin = _slower(Twin(spread(hint, balancer), service, clients), float(factor))
-            miss = distance(twin, runs, seed) + RELUCTANCE * abs(math.log(factor))
-            if miss < least:
-                best, least = twin, miss
-    assert best is not None
-    return best
+    balancers = BALANCERS if hint.balancer == "connections" else (hint.balancer,)
+    twins = [Twin(spread(hint, balancer), service, clients) for balancer in balancers]
+    if not any(_steady(run) for run in runs):
+        return twins[0]
+    best, miss = _nearest(twins, runs, seed, factors)
+    same = replace(best.service, curve_s=service.curve_s)
+    other, missed = _nearest([replace(best, service=replace(same, spared=share)) for share in SPARED], runs, seed,
+                             factors)
+    return other if missed < miss else best
+
+
+def _nearest(twins: Sequence[Twin], runs: Sequence[Seen], seed: int, factors: Floats) -> tuple[Twin, float]:
+    """The one of the twins, made slower by one of the factors, that comes nearest to the runs; and how near."""
+    best, least = twins[0], math.inf
+    for twin, factor in product(twins, factors):
+        slower = _slower(twin, float(factor))
+        miss = distance(slower, runs, seed) + RELUCTANCE * abs(math.log(factor))
+        if miss < least:
+            best, least = slower, miss
+    return best, least
 
 
 def spread(hint: Structure, balancer: Balancer) -> Structure:
@@ -134,9 +147,8 @@ def service_law(runs: Sequence[Seen], hint: Structure) -> Service:
     size, busy, seconds = (np.concatenate(parts) for parts in zip(*(batches(run, workers) for run in told),
                                                                   strict=True))
     curve, stretch, noise = _law(size, busy, seconds, hint.max_batch, workers)
-    gap = _gap_s(told, curve, stretch, workers)
-    scale = 1 + gap / curve[1:]
-    return Service(np.concatenate([[0.0], curve[1:] * scale]), stretch, noise, np.maximum(overhead - gap, 0.0))
+    gap = _gap_s(told, workers)
+    return Service(curve + gap / stretch[-1] * np.arange(len(curve)), stretch, noise, np.maximum(overhead - gap, 0.0))
 
 
 def batches(run: Seen, workers: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
@@ -209,15 +221,21 @@ def line(sizes: NDArray[np.int64], means: Floats, counts: NDArray[np.int64]) -> 
     return (float(a), float(b)) if a > 0 else (0.0, float(np.average(means / sizes, weights=weights)))
 
 
-def _gap_s(runs: Sequence[Seen], curve: Floats, stretch: Floats, workers: int) -> float:
-    """Seconds a worker spends per batch beside predicting, from the most saturated run; 0 where none was."""
-    full = [run for run in runs if run.saturated]
-    if not full:
+def _gap_s(runs: Sequence[Seen], workers: int) -> float:
+    """Seconds that an item costs a worker beside predicting (reading, writing, what feeds it), from the run that
+    answered most; 0 where none was offered more than it answered. One that drowned may answer less than one that was
+    nearly full: the ceiling is not always where most was offered."""
+    run = _most(runs)
+    if run is None:
         return 0.0
-    run = full[-1]
     size, _, seconds = batches(run, workers)
-    each_s = workers * float(size.mean()) / run.throughput()
-    return float(np.clip(each_s - seconds.mean(), 0.0, 0.5 * curve[-1] * stretch[-1]))
+    return max(workers / run.throughput() - float(seconds.sum() / size.sum()), 0.0)
+
+
+def _most(runs: Sequence[Seen]) -> Seen | None:
+    """The run that answered most a second, where any was offered more than it answered; else None."""
+    told = [run for run in runs if math.isfinite(run.throughput())]
+    return max(told, key=Seen.throughput) if any(run.saturated for run in told) else None
 
 
 def lonely_overhead_s(runs: Sequence[Seen]) -> Floats:
@@ -249,8 +267,8 @@ def _untold(runs: Sequence[Seen], workers: int) -> Service:
     if not len(seconds):
         raise ValueError("the lightest run holds no answer, so nothing can be fitted")
     mean = float(seconds.mean())
-    full = [run for run in runs if run.saturated]
-    at_most = workers / full[-1].throughput() if full else mean
+    best = _most(runs)
+    at_most = workers / best.throughput() if best else mean
     stretch = np.concatenate([[1.0], np.linspace(1.0, max(at_most / mean, 1.0), workers)])
     part = min(at_most / mean, 1.0)
     noise = np.tile(seconds / mean, (2, 1))

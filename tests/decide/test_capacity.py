@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from harness.catalog.slo import parse_promise
 from harness.decide.capacity import Probe, Result, Search, Settings, search
+from harness.decide.capacity_verdict import overloaded, verdict_of
 from harness.decide.twin import Clients, Service, Structure, Twin, play, poisson_s
 from harness.decide.twin_fit import Seen
 from harness.errors import TailraceError
@@ -89,6 +90,52 @@ def test_a_disturbed_probe_neither_certifies_nor_shifts_what_calm_ones_say() -> 
     assert len(sent) == 4
     assert shaken.sent[3].verdict == "invalid"
     assert shaken.rate.value == pytest.approx(TRUTH, rel=0.08)
+
+
+def test_a_disturbed_light_probe_is_sent_once_more() -> None:
+    def shaken(probe: Probe) -> Result:
+        result = asked(probe)
+        sent.append(probe.kind)
+        slow = replace(result.seen, latency_s=result.seen.latency_s + 1.0)
+        return Result(slow, "the host paused", "host") if len(sent) == 1 else result
+
+    sent: list[str] = []
+    found = search(shaken, PROMISE, Structure(), Clients(timeout_s=30.0), Settings(plan=((0.98, 12_000),)))
+    assert sent[:3] == ["light", "light", "burst"]
+    assert found.rate.value == pytest.approx(TRUTH, rel=0.06)
+
+
+def test_a_generator_that_gives_out_in_the_burst_does_not_end_the_search() -> None:
+    """More is sent than can be carried, on purpose: what limits it does not matter while loads can be sent."""
+    def limited(probe: Probe) -> Result:
+        result = asked(probe)
+        return Result(result.seen, "its CPU was full", "generator") if probe.kind == "burst" else result
+
+    found = search(limited, PROMISE, Structure(), Clients(timeout_s=30.0), Settings(plan=((0.9, 3_000), (0.98, 8_000))))
+    assert found.rate.value == pytest.approx(TRUTH, rel=0.06)
+
+
+@given(st.floats(1.3, 5.0), st.integers(1_500, 6_000), st.integers(0, 1_000))
+@settings(max_examples=25, deadline=None)
+def test_a_load_that_drowns_the_server_fails_without_a_steady_state(load: float, n: int, seed: int) -> None:
+    rate = load / SERVICE_S
+    due = poisson_s(rate, n, seed)
+    drowned = play(SERVER, due, seed)
+    counted = np.ones(n, dtype=bool)
+    seen = Seen("run", n / float(due[-1]), due, drowned.latency_s, counted, drowned.batch, drowned.served_s,
+                drowned.served_s + drowned.queue_s)
+    assert overloaded(seen, PROMISE)
+    assert verdict_of(seen, PROMISE) == "fail"
+
+
+@given(st.floats(0.05, 0.7), st.integers(0, 1_000))
+@settings(max_examples=25, deadline=None)
+def test_a_load_that_is_carried_is_never_called_too_much(load: float, seed: int) -> None:
+    due = poisson_s(load / SERVICE_S, 3_000, seed)
+    carried = play(SERVER, due, seed)
+    seen = Seen("run", 3_000 / float(due[-1]), due, carried.latency_s, np.ones(3_000, dtype=bool), carried.batch,
+                carried.served_s, carried.served_s + carried.queue_s)
+    assert not overloaded(seen, PROMISE)
 
 
 def test_a_generator_at_its_limit_is_refused() -> None:

@@ -51,6 +51,32 @@ def test_a_law_untold_is_found_from_lone_requests_and_a_burst() -> None:
     assert ceiling(twin) == pytest.approx(ceiling(KEPT), rel=0.05)
 
 
+def test_a_server_that_tells_little_of_its_work_and_must_be_woken_is_found() -> None:
+    """It tells a fifth of what a request costs it, and one that finds it idle waits 1.5 ms more."""
+    quick = replace(KEPT, structure=Structure(), service=Service(np.array([0.0, 0.0005]), np.ones(2), NOISE, OVERHEAD))
+
+    def seen(rate: float, n: int) -> Seen:
+        due = poisson_s(rate, n, int(rate))
+        played = play(quick, due, 7)
+        told = played.served_s / 5
+        return Seen(f"run-{rate:g}", rate, due, played.latency_s + 0.0015 * (played.queue_s <= 0),
+                    np.ones(n, dtype=bool), np.ones(n, dtype=np.int64), told, told)
+
+    twin = fitted([seen(20.0, 300), seen(1_200.0, 6_000), seen(6_000.0, 6_000)], Structure(), CLIENTS,
+                  factors=np.ones(1))
+    assert ceiling(twin) == pytest.approx(2_000.0, rel=0.03)
+    assert twin.service.spared >= 1 / 3
+
+
+def test_the_ceiling_is_not_that_of_a_run_that_drowned() -> None:
+    """Under far too much load it answers half as fast as under a little too much."""
+    drowning = replace(BATCHING, service=replace(BATCHING.service, stretch=BATCHING.service.stretch * 2))
+    runs = [recorded(BATCHING, rate, 3_000, tells=True, seed=int(rate)) for rate in (30.0, 400.0, 900.0)]
+    twin = fitted([*runs, recorded(drowning, 6_000.0, 3_000, tells=False, seed=1)], Structure(workers=2, max_batch=8),
+                  CLIENTS)
+    assert ceiling(twin) == pytest.approx(ceiling(BATCHING), rel=0.06)
+
+
 def test_a_load_never_measured_is_predicted_within_its_error() -> None:
     hint = Structure(workers=3, balancer="connections")
     runs = [recorded(KEPT, rate, 4_000, tells=False, seed=int(rate)) for rate in (20.0, 120.0, 220.0, 900.0)]
