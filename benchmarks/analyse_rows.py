@@ -27,7 +27,10 @@ from harness.record.write import RunWriter, write_machine
 WORKLOADS = ("embed", "ocr")
 UTILISATION = {"flask": 0.85, "fastapi": 0.8, "zmq-batching": 0.5, "redis-batching": 0.55}
 REPETITIONS = 5
+RUNS = len(WORKLOADS) * len(UTILISATION) * REPETITIONS
 RATE = 2000.0
+WARM_UP_S, WARM_UP_SHARE = 1.0, 0.1     # of a run, at most
+FEWEST = 100
 LIMIT_S, LIMIT_MIB = 10.0, 1024.0
 SAMPLE_S = 0.02
 
@@ -40,10 +43,10 @@ STEPS = {
 }
 
 
-def simulated(count: int, utilisation: float, seed: int) -> dict[str, np.ndarray[Any, Any]]:
-    """The columns of a run of `count` requests at one server with exponential service."""
+def simulated(count: int, utilisation: float, seed: int, warmup_s: float) -> dict[str, np.ndarray[Any, Any]]:
+    """The columns of a run of `count` requests at one server with exponential service; those before 0 warm it up."""
     rng = np.random.default_rng(seed)
-    due_s = np.cumsum(rng.exponential(1 / RATE, count)) - 1.0
+    due_s = np.cumsum(rng.exponential(1 / RATE, count)) - warmup_s
     service_s = rng.exponential(utilisation / RATE, count)
     work_s = np.cumsum(service_s)
     wait_s = np.maximum.accumulate(due_s - (work_s - service_s)) + work_s - service_s - due_s
@@ -63,10 +66,11 @@ def simulated(count: int, utilisation: float, seed: int) -> dict[str, np.ndarray
 
 def write(folder: Path, rows: int) -> None:
     """The result set of about `rows` requests below `folder`."""
-    each = rows // (len(WORKLOADS) * len(UTILISATION) * REPETITIONS)
-    seconds = each / RATE - 1.0
+    each = rows // RUNS
+    warmup_s = min(WARM_UP_S, WARM_UP_SHARE * each / RATE)
+    seconds = each / RATE - warmup_s
     write_machine(folder, "simulated", {"schema": SCHEMA, "id": "simulated", "cpus": 4, "gpus": []})
-    scenario = {"name": "steady", "title": "Steady", "question": "Is it kept?", "seed": 7, "warmup_s": 1.0,
+    scenario = {"name": "steady", "title": "Steady", "question": "Is it kept?", "seed": 7, "warmup_s": warmup_s,
                 "stage": [{"arrivals": "poisson", "duration_s": seconds, "rate": RATE}],
                 "slo": {"p(99)": "< 20ms", "errors": "< 1%"}}
     for repetition in range(REPETITIONS):
@@ -74,7 +78,7 @@ def write(folder: Path, rows: int) -> None:
             for setup, utilisation in UTILISATION.items():
                 with RunWriter(folder / "simulated", setup=setup, workload=workload, scenario="steady",
                                repetition=repetition) as writer:
-                    columns = simulated(each, utilisation, 100 * repetition + number)
+                    columns = simulated(each, utilisation, 100 * repetition + number, warmup_s)
                     writer.write_requests(columns)
                     writer.write_probes([])
                     said = {"n": each, "cpu_s": 0.3 * seconds, "wall_s": seconds, "hiccup_realtime": True,
@@ -135,6 +139,8 @@ def main() -> int:
     asked.add_argument("--keep", type=Path, help="keep the result set and the report in this folder")
     asked.add_argument("--json", action="store_true")
     options = asked.parse_args()
+    if options.rows < FEWEST * RUNS:
+        asked.error(f"--rows {options.rows}: fewer than {FEWEST} for each of {RUNS} runs; ask for {FEWEST * RUNS}")
     with tempfile.TemporaryDirectory() as scratch:
         place = options.keep or Path(scratch)
         results = place / "results"
