@@ -14,6 +14,7 @@ from harness.analyse.explain_pauses import Pauses, pauses
 from harness.analyse.explain_queue import backlog, plan_of
 from harness.analyse.explain_usual import model_times
 from harness.analyse.frames import NEEDED, RunView, view
+from harness.analyse.quantiles import kth_smallest, median
 from harness.errors import TailraceError
 from harness.record.read import StoredRun
 
@@ -92,7 +93,7 @@ def explained(seen_run: RunView, columns: Columns, payload_bytes: NDArray[Any],
     return Explanation(
         meta.run_id, meta.setup, meta.workload, meta.scenario, n,
         int(np.count_nonzero(seen_run.rows.failed & ~seen_run.rows.unanswered)), len(slow),
-        float(np.median(latency[seen.good])), float(latency[slow[-1]]), float(latency[slow[0]]),
+        median(latency[seen.good]), float(latency[slow[-1]]), float(latency[slow[0]]),
         {CAUSES[index]: float(shares[index]) for index in order},
         {CAUSES[index]: int(np.count_nonzero(best == index)) for index in order if np.any(best == index)},
         known.usual_ms, {name: float(np.mean(known.parts[name][slow])) for name in known.parts},
@@ -105,7 +106,7 @@ def _evidence(seen_run: RunView, seen: Flights, probes: Mapping[str, NDArray[Any
     model_ms = run_ms(parts)
     times = model_times(seen, model_ms)
     expected = times.expected if "model" in seen.tells else \
-        np.full(len(seen), float(np.median(((seen.end_ns - seen.written_ns) / 1e6)[seen.good])))
+        np.full(len(seen), median(((seen.end_ns - seen.written_ns) / 1e6)[seen.good]))
     found = pauses(seen, seen_run.generators, probes, model_ms=model_ms, expected_ms=expected)
     crowded = np.zeros(len(seen), dtype=np.bool_)
     if np.any(seen_run.crowded):
@@ -119,7 +120,7 @@ def _slowest(seen: Flights, latency: NDArray[np.float64]) -> NDArray[np.intp]:
     good = np.flatnonzero(seen.good)
     count = max(1, math.ceil(SLOWEST * len(good) - 1e-9))
     found = latency[good]
-    slow = np.flatnonzero(found >= np.partition(found, len(found) - count)[len(found) - count])
+    slow = np.flatnonzero(found >= kth_smallest(found, len(found) - count))
     return np.asarray(good[slow[np.argsort(-found[slow], kind="stable")[:count]]])
 
 

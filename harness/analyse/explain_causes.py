@@ -11,6 +11,7 @@ from harness.analyse.explain_parts import RUN_PARTS, SERVER_PARTS, Flags, Flight
 from harness.analyse.explain_pauses import Pauses
 from harness.analyse.explain_queue import Backlog
 from harness.analyse.explain_usual import ModelTimes, line, parallelism
+from harness.analyse.quantiles import median
 
 CAUSES = ("host_pause", "server_pause", "collection", "burst", "capacity", "long_input", "model", "batch", "cold",
           "network", "http", "generator", "untold")
@@ -32,8 +33,7 @@ class Evidence:
     @cached_property
     def usual_ms(self) -> dict[str, float]:
         """The median of each part over the good answers."""
-        return {name: float(np.median(values[self.seen.good], overwrite_input=True))
-                for name, values in self.parts.items()}
+        return {name: median(values[self.seen.good]) for name, values in self.parts.items()}
 
 
 def causes_ms(known: Evidence, slow: NDArray[np.intp], met: Backlog) -> dict[str, Floats]:
@@ -110,9 +110,9 @@ def _charge_respond(known: Evidence, slow: NDArray[np.intp], met: Backlog, exces
         return np.asarray(waited)
     good = seen.good
     usual = line(known.parts["respond"][good], ahead=ahead[good], bytes=seen.bytes[good].astype(np.float64))
-    beyond = np.maximum(seen.bytes[slow] - np.median(seen.bytes[good]), 0)
+    beyond = np.maximum(seen.bytes[slow] - median(seen.bytes[good]), 0)
     long = np.minimum(left, usual.slopes.get("bytes", 0.0) * beyond)
-    more = np.maximum(met.ahead - np.median(ahead[good]), 0)
+    more = np.maximum(met.ahead - median(ahead[good]), 0)
     waited = np.minimum(left - long, usual.slopes.get("ahead", 0.0) * more)
     spent["long_input"] += long
     spent["untold"] += left - long - waited
@@ -124,7 +124,7 @@ def _cold_ms(seen: Flights, respond_ms: Floats, ahead: Floats) -> float:
     of warm ones that found as many others ahead, since a backlog opens connections too. 0 where there are too few."""
     cold, warm = seen.good & seen.cold, np.flatnonzero(seen.good & ~seen.cold)
     alike = {count: respond_ms[warm[ahead[warm] == count]] for count in np.unique(ahead[cold])}
-    usual = {count: float(np.median(found)) for count, found in alike.items() if len(found)}
+    usual = {count: median(found) for count, found in alike.items() if len(found)}
     more = [value - usual[count] for value, count in zip(respond_ms[cold], ahead[cold], strict=True) if count in usual]
     return max(0.0, float(np.median(more))) if len(more) >= FEW_COLD else 0.0
 
@@ -170,6 +170,6 @@ def _net(seen: Flights, work_ms: Floats, slow: NDArray[np.intp], span: tuple[NDA
     out."""
     beyond = np.where(seen.answered, work_ms - np.mean(work_ms[seen.good]), 0.0)
     total = np.concatenate([[0.0], np.cumsum(beyond[seen.by_end])])
-    ends = seen.end_ns[seen.by_end]
-    inside = total[np.searchsorted(ends, span[1], side="right")] - total[np.searchsorted(ends, span[0], side="left")]
+    first, last = np.searchsorted(seen.ends, span[0]), np.searchsorted(seen.ends, span[1], side="right")
+    inside = total[last] - total[first]
     return np.asarray(inside - beyond[slow])

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.analyse.frames import together
+from harness.analyse.frames import in_time, together
 from harness.record.schema import ABSENT, BLANK
 
 PARTS = ("lag", "connect", "send", "queue", "wait", "model", "gc", "respond", "receive")
@@ -69,10 +69,24 @@ model, gc, copy and kernel it tells; what it does not tell is 0 in `server_ms`. 
         return np.argsort(self.end_ns, kind="stable")
 
     @cached_property
+    def ends(self) -> Ints:
+        """`end_ns`, ascending."""
+        return self.end_ns[self.by_end]
+
+    @cached_property
+    def by_answer(self) -> NDArray[np.intp]:
+        """Indices of those with an answer, in order of `end_ns`."""
+        return self.by_end[self.answered[self.by_end]]
+
+    @cached_property
+    def over(self) -> Ints:
+        """How many requests are over when each becomes due; [n]."""
+        return np.asarray(np.searchsorted(in_time(self.done_ns), self.due_ns, side="right"))
+
+    @cached_property
     def ahead(self) -> Ints:
         """How many requests that were due earlier are not over when each becomes due; [n]."""
-        over = np.searchsorted(np.sort(self.done_ns), self.due_ns, side="right")
-        return np.asarray(np.maximum(np.arange(len(self)) - over, 0))
+        return np.asarray(np.maximum(np.arange(len(self)) - self.over, 0))
 
 
 def flights(columns: Columns, payload_bytes: NDArray[Any]) -> Flights:

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analyse.explain_parts import Flights, Floats, Ints
+from harness.analyse.frames import in_time
+from harness.analyse.quantiles import median
 
 SILENT_TIMES = 10.0     # a silence is notable that lasts so many times the usual one while requests wait
 SILENT_MS = 2.0         # … and so much longer than the model and the wait for a batch explain
@@ -82,7 +84,7 @@ def pauses(seen: Flights, generators: Iterable[Mapping[str, Any]], probes: Probe
     silent = _silences(seen, model_ms, expected_ms, probes)
     stolen = [span for span in silent if _stolen_ms(probes, span) >= 0.5 * (span[1] - span[0]) / 1e6]
     host = stretches([*host.spans.tolist(), *(span[:2] for span in stolen)])
-    ends = seen.end_ns[seen.by_end[seen.answered[seen.by_end]]]
+    ends = seen.end_ns[seen.by_answer]
     alive = np.searchsorted(ends, host.spans[:, 1] - 1) > np.searchsorted(ends, host.spans[:, 0], side="right")
     wide = Stretches(host.spans[~alive])
     left = [span for span in silent if span not in stolen
@@ -94,18 +96,18 @@ def pauses(seen: Flights, generators: Iterable[Mapping[str, Any]], probes: Probe
 
 def _silences(seen: Flights, model_ms: Floats, expected_ms: Floats, probes: Probes) -> list[Span]:
     """Every notable silence while requests were out that is more than one long model run, or a wait for a batch."""
-    order = seen.by_end[seen.answered[seen.by_end]]
+    order = seen.by_answer
     if len(order) < 2:
         return []
     ends = seen.end_ns[order]
-    sent, over = np.sort(seen.sent_ns), seen.end_ns[seen.by_end]
+    sent = in_time(seen.sent_ns)
     gone = np.searchsorted(sent, ends[:-1], side="right")
-    busy = gone > np.searchsorted(over, ends[:-1], side="right")
+    busy = gone > np.searchsorted(seen.ends, ends[:-1], side="right")
     following = sent[np.minimum(gone, len(sent) - 1)]
     begin = np.where(busy, ends[:-1], np.minimum(following, ends[1:]))
     length_ms = (ends[1:] - begin) / 1e6
     beyond_ms = length_ms - expected_ms[order[1:]] - seen.server_ms["wait"][order[1:]]
-    limit_ms = max(SILENT_MS, SILENT_TIMES * float(np.median(length_ms)))
+    limit_ms = max(SILENT_MS, SILENT_TIMES * median(length_ms))
     found, computes, longer_ms = [], _computes(seen, model_ms, probes), model_ms - expected_ms
     for k in np.flatnonzero(beyond_ms > limit_ms):
         half = beyond_ms[k] / 2

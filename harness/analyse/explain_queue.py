@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from harness.analyse.arrival_checks import expected_arrivals
 from harness.analyse.explain_parts import Flights, Floats, Ints
+from harness.analyse.frames import in_time
+from harness.analyse.quantiles import median
 from harness.catalog.scenario import Scenario
 
 MOST_LEVELS = 500
@@ -31,20 +33,20 @@ class Backlog:
 def backlog(seen: Flights, which: NDArray[np.intp], planned: Callable[[Ints], Floats]) -> Backlog:
     """The backlog met by the requests `which` (indices); `planned` counts arrivals up to each time."""
     n = len(seen)
-    times = np.concatenate([seen.done_ns, seen.due_ns])  # of one moment, leaving comes first
-    order = np.argsort(times, kind="stable")
-    step = np.where(order < n, -1, 1)
+    due_at = np.arange(n) + seen.over        # places among all events; of one moment, leaving comes first
+    step = np.full(2 * n, -1)
+    step[due_at] = 1
     level = np.cumsum(step)
-    place = np.empty(2 * n, dtype=np.int64)
-    place[order] = np.arange(2 * n)
-    own = place[n + which]
+    times = np.empty(2 * n, dtype=np.int64)
+    times[due_at], times[step < 0] = seen.due_ns, in_time(seen.done_ns)
+    own = due_at[which]
     ahead = level[own] - 1
-    calm = np.minimum(ahead // 2, int(np.median(seen.ahead)))
+    calm = np.minimum(ahead // 2, int(median(seen.ahead)))
     before = _last_at_most(level, own, calm)
-    arrived = np.cumsum(step > 0)
-    since = times[order[np.minimum(before + 1, own)]]
-    came = arrived[own] - 1 - np.where(before >= 0, arrived[before], 0)
-    gone = came - (ahead - np.where(before >= 0, level[before], 0))
+    since = times[np.minimum(before + 1, own)]
+    stood = np.where(before >= 0, level[before], 0)
+    came = which - (before + 1 + stood) // 2    # of k events at which the level is l, (k + l) / 2 were arrivals
+    gone = came - (ahead - stood)
     meant = planned(seen.due_ns[which]) - planned(since)
     return Backlog(ahead, since, came - meant, meant - gone)
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from harness.analyse.explain_parts import Flights, Floats, Ints
+from harness.analyse.quantiles import median
 
 MOST_FITTED = 20_000
 ENOUGH = 20             # rows from which a line is drawn through anything
@@ -31,7 +32,7 @@ class Line:
 def line(y: Floats, **features: Floats) -> Line:
     """The line that is nearest to y > 0 in relative terms (non-negative least squares of y/y), so that the few that
     were held up do not move it; scaled so that half of y lies above it. Only a base where there are few rows."""
-    usual = float(np.median(y)) if len(y) else 0.0
+    usual = median(y) if len(y) else 0.0
     names = [name for name, values in features.items() if len(values) and np.ptp(values) > 0]
     if len(y) < ENOUGH or usual <= 0 or not names:
         return Line(usual, {})
@@ -40,8 +41,9 @@ def line(y: Floats, **features: Floats) -> Line:
     scales = [float(np.mean(features[name])) or 1.0 for name in names]
     matrix = np.column_stack([np.ones(len(chosen)), *(features[name][chosen] / scale
                                                       for name, scale in zip(names, scales, strict=True))])
-    found, _ = optimize.nnls(matrix / floor[:, None], y[chosen] / floor)
-    middle = float(np.median(y[chosen] / np.maximum(matrix @ found, 1e-9)))
+    triangle = np.asarray(np.linalg.qr(np.column_stack([matrix, y[chosen]]) / floor[:, None], mode="r"))
+    found, _ = optimize.nnls(triangle[:, :-1], triangle[:, -1])     # as near to as few rows as to all of them
+    middle = median(y[chosen] / np.maximum(matrix @ found, 1e-9))
     found = found * middle
     slopes = {name: float(value) / scale for name, value, scale in zip(names, found[1:], scales, strict=True)}
     return Line(float(found[0]), slopes)
@@ -66,7 +68,7 @@ def model_times(seen: Flights, model_ms: Floats) -> ModelTimes:
     if "model" not in seen.tells or not np.any(ready):
         zero = np.zeros(len(seen))
         return ModelTimes(zero, zero, 0.0)
-    middle_bytes, middle_size = float(np.median(longest[ready])), float(np.median(size[ready]))
+    middle_bytes, middle_size = median(longest[ready]), median(size[ready])
     fitted = line(model_ms[ready], **{name: values[ready] for name, values in _features(size, longest).items()})
     of_batch = fitted.at(**_features(size, np.full(len(seen), middle_bytes)))
     return ModelTimes(fitted.at(**_features(size, longest)), of_batch,

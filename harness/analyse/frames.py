@@ -116,7 +116,7 @@ class Rows:
 
     def held(self) -> NDArray[np.int64]:
         """How many requests were out and unanswered when each became due."""
-        sent, done = np.sort(self.sent_ns[self.whole]), np.sort(self.done_ns[self.whole])
+        sent, done = in_time(self.sent_ns[self.whole]), in_time(self.done_ns[self.whole])
         return np.asarray(np.searchsorted(sent, self.due_ns) - np.searchsorted(done, self.due_ns))
 
     @cached_property
@@ -252,6 +252,11 @@ def together(which: NDArray[np.intp]) -> NDArray[np.intp] | slice:
     if len(which) and np.all(np.diff(which) == 1):
         return slice(int(which[0]), int(which[-1]) + 1)
     return which
+
+
+def in_time(times_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The times, ascending. Those of requests nearly are already, and a merge sort takes a tenth of the time then."""
+    return np.sort(times_ns, kind="stable")
 
 
 def flown_ns(columns: Columns) -> int:

@@ -9,7 +9,7 @@ from scipy import special
 
 from harness.analyse.frames import RunView
 from harness.analyse.model import Check
-from harness.analyse.quantiles import rank
+from harness.analyse.quantiles import kth_smallest, rank
 from harness.record.schema import ABSENT
 
 LAG_P99_MS = 0.5
@@ -66,8 +66,7 @@ def lag(view: RunView) -> Check:
     if not len(late):
         return Check("lag", "ok", "every request waited for the setup, which held all connections")
     allowance = _allowance_ms(view)
-    ranks = [rank(0.99, len(late)) - 1, rank(0.999, len(late)) - 1]
-    p99, p999 = (float(value) for value in np.partition(late, ranks)[ranks])
+    p99, p999 = (kth_smallest(late, rank(q, len(late)) - 1) for q in (0.99, 0.999))
     allowed99, allowed999 = max(LAG_P99_MS, allowance), max(LAG_P999_MS, allowance)
     figures = {"p99_ms": p99, "p99.9_ms": p999, "allowed_p99_ms": allowed99, "allowed_p99.9_ms": allowed999}
     if late.min() < -EARLY_MS:

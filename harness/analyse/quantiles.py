@@ -6,6 +6,7 @@ and one run counts as many requests as its effective size says. A failed request
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ Ordered = NDArray[np.float32]
 
 CONFIDENCE = 0.95
 MAX_SERIES = 1 << 15
+SAMPLED = 1 << 11     # of many values, so many say about where an order statistic lies
+BESIDE = 0.03         # of the sample on either side: two and a half deviations of a median's place in it
 
 
 def rank(q: float, n: int) -> int:
@@ -31,6 +34,34 @@ def rank(q: float, n: int) -> int:
 def quantile(ordered: Ordered, q: float) -> float:
     """The q-quantile of one run's ascending latencies; NaN of none."""
     return float(ordered[rank(q, len(ordered)) - 1]) if len(ordered) else math.nan
+
+
+def kth_smallest(values: NDArray[Any], k: int) -> float:
+    """The k-th smallest value, k from 0, as np.partition has it, in a third of the time where there are many."""
+    near, below = _around(values, k, k)
+    return float(np.partition(near, k - below)[k - below])
+
+
+def median(values: NDArray[Any]) -> float:
+    """The median of at least one value, as np.median has it, in a third of the time where there are many."""
+    first, last = (len(values) - 1) // 2, len(values) // 2
+    near, below = _around(values, first, last)
+    found = np.partition(near, (first - below, last - below))
+    return (float(found[first - below]) + float(found[last - below])) / 2
+
+
+def _around(values: NDArray[Any], first: int, last: int) -> tuple[NDArray[Any], int]:
+    """Some of the values, the `first` to the `last` smallest among them, and how many are smaller than all of these: a
+    sample brackets them (Floyd & Rivest 1975), and where it misses them all values are given."""
+    n = len(values)
+    if n < 16 * SAMPLED:
+        return values, 0
+    sample = np.sort(values[::n // SAMPLED])
+    low = sample[max(int((first / n - BESIDE) * len(sample)), 0)]
+    high = sample[min(int((last / n + BESIDE) * len(sample)) + 1, len(sample) - 1)]
+    below = int(np.count_nonzero(values < low))
+    near = values[(values >= low) & (values <= high)]
+    return (near, below) if below <= first and last < below + len(near) else (values, 0)
 
 
 def pooled_quantile(runs: Sequence[Ordered], q: float) -> float:

@@ -14,7 +14,9 @@ from scipy import stats
 
 from harness.analyse.quantiles import (
     effective_size,
+    kth_smallest,
     mean_interval,
+    median,
     needed_samples,
     order_statistic_interval,
     pooled_quantile,
@@ -29,6 +31,18 @@ shares = st.floats(0.001, 0.999)
 
 def ordered(values: Any) -> NDArray[np.float32]:
     return np.sort(np.asarray(values, dtype=np.float32))
+
+
+@pytest.mark.parametrize("n", [1, 2, 999, 40_000, 40_001])
+@pytest.mark.parametrize("kind", ["random", "rising", "beat", "few values", "failed", "alike"])
+def test_order_statistics_are_those_of_a_whole_sort(n: int, kind: str) -> None:
+    rng = np.random.default_rng(n)
+    values = {"random": rng.exponential(size=n), "rising": np.arange(n) / 7, "beat": np.arange(n) % 16 + 0.25,
+              "few values": rng.integers(0, 3, n), "alike": np.full(n, 1.5),
+              "failed": np.where(rng.random(n) < 0.6, np.inf, rng.random(n))}[kind]
+    whole = np.sort(values)
+    assert [kth_smallest(values, k) for k in (0, n // 2, n - 1)] == [whole[0], whole[n // 2], whole[-1]]
+    assert median(values) == np.median(values)
 
 
 @given(st.lists(latencies, min_size=1, max_size=5), shares)
