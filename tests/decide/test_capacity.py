@@ -25,10 +25,10 @@ TRUTH = 1 / SERVICE_S + math.log(0.01) / LIMIT_S
 PROMISE = (parse_promise("p(99)", "< 50ms"),)
 
 
-def asked(probe: Probe) -> Result:
+def asked(probe: Probe, server: Twin = SERVER) -> Result:
     due = poisson_s(probe.rate, int(probe.requests * 1.2) + 50, probe.seed + 30)
     due = due[due < probe.duration_s]
-    seen = play(SERVER, due, probe.seed + 60)
+    seen = play(server, due, probe.seed + 60)
     return Result(Seen(f"run-{probe.seed}", len(due) / probe.duration_s, due, seen.latency_s,
                        np.ones(len(due), dtype=bool), seen.batch, seen.served_s, seen.served_s + seen.queue_s))
 
@@ -102,6 +102,17 @@ def test_a_disturbed_light_probe_is_sent_once_more() -> None:
     sent: list[str] = []
     found = search(shaken, PROMISE, Structure(), Clients(timeout_s=30.0), Settings(plan=((0.98, 12_000),)))
     assert sent[:3] == ["light", "light", "burst"]
+    assert found.rate.value == pytest.approx(TRUTH, rel=0.06)
+
+
+def test_a_server_that_drowns_is_judged_by_the_loads_it_carries() -> None:
+    """Under a tenth more than it can carry it works a third slower, as one does that must also keep connections."""
+    def drowning(probe: Probe) -> Result:
+        return asked(probe, replace(SERVER, service=replace(SERVER.service, curve_s=SERVER.service.curve_s * 1.5))
+                     if probe.rate > 1.1 / SERVICE_S else SERVER)
+
+    found = search(drowning, PROMISE, Structure(), Clients(timeout_s=30.0),
+                   Settings(plan=((0.98, 12_000), (1.3, 4_000), (0.98, 12_000))))
     assert found.rate.value == pytest.approx(TRUTH, rel=0.06)
 
 
