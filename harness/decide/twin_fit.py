@@ -24,6 +24,7 @@ QUICKEST = 0.05  # of requests that all met others: those that waited least
 MOST_DRAWS = 20_000
 FACTORS = np.array([0.88, 0.92, 0.95, 0.975, 1.0, 1.025, 1.05, 1.08, 1.12])
 SPARED = (1 / 3, 2 / 3, 1.0)
+CLEARER = 0.85  # of the miss: what a share spared must bring, against chance
 RELUCTANCE = 0.5  # what a factor off 1 must explain, against the chance in a tail
 BALANCERS: tuple[Balancer, ...] = ("shared", "connections", "least", "random")
 
@@ -94,7 +95,7 @@ def fitted(runs: Sequence[Seen], hint: Structure, clients: Clients, seed: int = 
     same = replace(best.service, curve_s=service.curve_s)
     other, missed = _nearest([replace(best, service=replace(same, spared=share)) for share in SPARED], runs, seed,
                              factors)
-    return other if missed < miss else best
+    return other if missed < CLEARER * miss else best
 
 
 def _nearest(twins: Sequence[Twin], runs: Sequence[Seen], seed: int, factors: Floats) -> tuple[Twin, float]:
