@@ -2,6 +2,8 @@
 
 import time
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 
 from harness.catalog.setup import Setup
 from harness.errors import RunFailedError
@@ -30,7 +32,7 @@ def await_ready(server: Server, setup: Setup, port: int, log: Path) -> None:
         if server.exited():
             raise _ended_early(server, port, log)
         try:
-            reply = Wire(setup, port).ready(_PATIENCE_S)
+            reply = _asked(server, Wire(setup, port))
         except FAILURES as error:
             said = f"the last try ended with {_words(error)}"
         else:
@@ -90,6 +92,30 @@ def last_line(log: Path) -> str:
         return ""
     words = [line for line in lines if line]
     return f"; its last word: {words[-1][:300]}" if words else ""
+
+
+def _asked(server: Server, wire: Wire) -> Reply:
+    """What it answers to "are you ready?". A server that has ended is not waited for: whoever has its port may accept
+    connections and never answer. Raises one of FAILURES."""
+    heard: SimpleQueue[Reply | Exception] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            heard.put(wire.ready(_PATIENCE_S))
+        except Exception as error:  # raised again below
+            heard.put(error)
+
+    Thread(target=ask, daemon=True).start()
+    while True:
+        try:
+            said = heard.get(timeout=_POLL_S)
+        except Empty:
+            if server.exited():
+                raise ConnectionAbortedError("the end of the server") from None
+        else:
+            if isinstance(said, Exception):
+                raise said
+            return said
 
 
 def _own(server: Server, port: int, log: Path) -> None:

@@ -84,14 +84,18 @@ def test_what_is_left_is_named(tmp_path: Path) -> None:
     assert "process ray (12), folder serve-1, file serve-1/socket, port" in caught.value.message
 
 
-def test_requests_at_once_are_all_written_before_one_is_answered() -> None:
+def test_requests_at_once_are_all_written_before_one_is_answered_and_each_answered_one_is_left_at_once() -> None:
+    """As gunicorn does, this server serves nobody else until a client that has its answer has gone."""
     heard: list[bytes] = []
+    after: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
         def serve() -> None:
             clients = [listener.accept()[0] for _ in range(3)]
             heard.extend(client.recv(4096) for client in clients)  # none is answered before all were heard
             for number, client in enumerate(clients):
                 client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d" % number)
+                client.settimeout(10)
+                after.append(client.recv(1))
                 client.close()
 
         thread = threading.Thread(target=serve)
@@ -101,6 +105,7 @@ def test_requests_at_once_are_all_written_before_one_is_answered() -> None:
         replies = subject.at_once([b"a", b"bb", b"ccc"])
         thread.join()
     assert [reply.body for reply in replies] == [b"0", b"1", b"2"]
+    assert after == [b"", b"", b""]
     assert heard[2].startswith(b"POST /predict HTTP/1.1\r\n")
     assert heard[2].endswith(b"Content-Length: 3\r\n\r\nccc")
 

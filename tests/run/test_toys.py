@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def nothing_left(scratch_parent: Path) -> Iterator[None]:
     assert list(scratch_parent.iterdir()) == []
 
 
-def test_one_that_behaves_is_measured(run_toy: RunToy, watcher: Any, bench: Bench) -> None:
+def test_one_that_behaves_is_measured_and_probed(run_toy: RunToy, watcher: Any, bench: Bench) -> None:
     run = run_toy("calm")
     assert (run.meta.status, run.meta.reason) == ("ok", "")
     assert verify(run) == []
@@ -66,10 +67,7 @@ def test_one_that_behaves_is_measured(run_toy: RunToy, watcher: Any, bench: Benc
     assert not any(str(Path.home()) in value for value in map(str, run.meta.setup_facts.values()))
     assert find_runs(bench.results).runs[0].meta == run.meta
     assert watcher.seen[-1].done > 0
-
-
-def test_probes_saw_the_server_and_the_load(run_toy: RunToy) -> None:
-    probes = run_toy("calm").probes()
+    probes = run.probes()
     seen = set(zip(probes["scope"], probes["metric"], strict=True))
     assert {("server", "cpu_s"), ("server", "rss_mb"), ("server", "pss_mb"), ("load", "cpu_s"),
             ("server", "cores_busy_s"), ("load", "cores_busy_s")} <= seen
@@ -151,10 +149,12 @@ def squatter() -> socket.socket:
 @pytest.mark.parametrize("free_ones", [0, 1])
 def test_a_taken_port_is_tried_once_more_elsewhere(attempt: Callable[[str], Attempt], bench: Bench, watcher: Any,
                                                    free_ones: int) -> None:
+    """Who has the port accepts connections and never answers: that is not waited for."""
     calm = attempt("calm")
     prepared = prepare(calm.workload, lambda _: None)
     with squatter() as one, squatter() as other, \
             Agent(calm.workload, prepared, environment([calm.workload.lock])) as agent:
+        begun_s = time.monotonic()
         ports = iter([one.getsockname()[1], free_port() if free_ones else other.getsockname()[1]])
         run = run_cell(calm, bench, agent, prepared.folder, say=watcher.say,
                        progress=watcher.progress, choose_port=lambda: next(ports))
@@ -162,6 +162,7 @@ def test_a_taken_port_is_tried_once_more_elsewhere(attempt: Callable[[str], Atte
     assert any("trying another port" in said for said in watcher.said)
     if not free_ones:
         assert "is taken by another process" in run.meta.reason
+        assert time.monotonic() - begun_s < 5, "no answer was waited for"
 
 
 def test_a_race_goes_on_after_a_failure_and_a_skip(attempt: Callable[[str], Attempt], bench: Bench,
