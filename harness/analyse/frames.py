@@ -189,9 +189,10 @@ class RunView:
         return [each for each in said if isinstance(each, dict)]
 
 
-def read_view(run: StoredRun) -> RunView:
-    """The run on disk. Raises TailraceError when it has no rows or its scenario cannot be read."""
-    made = view(run.meta, run.columns(*NEEDED))
+def read_view(run: StoredRun, columns: Columns | None = None) -> RunView:
+    """The run on disk, its `columns` read from there unless they are given. Raises TailraceError when it has no rows or
+    its scenario cannot be read."""
+    made = view(run.meta, run.columns(*NEEDED) if columns is None else columns)
     log = run.folder / layout.SERVER_LOG
     return replace(made, probes=run.probes(), altered=tuple(changed_files(run)),
                    before=Scrape(run.text(layout.METRICS_BEFORE), run.text(layout.STATISTICS_BEFORE)),

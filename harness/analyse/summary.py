@@ -1,8 +1,9 @@
 """From a folder of records to everything a report shows; reads only what is on disk."""
 
 import json
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from harness.analyse.arms import accuse_arms, told_apart
 from harness.analyse.cells import cell
 from harness.analyse.compare import against, compare
 from harness.analyse.figures import RunFigures, figures
-from harness.analyse.frames import read_view
+from harness.analyse.frames import NEEDED, Columns, RunView, read_view
 from harness.analyse.memory import keep_freed
 from harness.analyse.model import Analysis, Cell
 from harness.analyse.relative import with_relative
@@ -25,13 +26,23 @@ Key = tuple[str, ...]
 RUNS_AT_ONCE = 3  # reading and sorting release the interpreter's lock; each run in work takes some 100 B a row
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What else is made of rows while the analysis has them in memory: `take` is called, from several threads, with
+    every valid run, its view and its columns, those of `names` and those that analysis needs."""
+
+    names: tuple[str, ...]
+    take: Callable[[StoredRun, RunView, Columns], None]
+
+
 def analyse(results: Path, plan: str | None = None, baseline: str | None = None, *, force: bool = False,
-            title: str = "", question: str = "") -> Analysis:
+            title: str = "", question: str = "", beside: Beside | None = None) -> Analysis:
     """What the runs below `results` say, those of `plan` alone where one is named.
 
     `baseline` replaces the one the runs were planned with. Where a cell was measured again with other content (code,
-    model, load), only the newest content counts, and of one repetition only the newest run. Raises TailraceError when
-    there is no run, or when unlike machines or workloads would be compared (unless forced).
+    model, load), only the newest content counts, and of one repetition only the newest run. `beside` is what else is
+    made of the rows. Raises TailraceError when there is no run, or when unlike machines or workloads would be compared
+    (unless forced).
     """
     keep_freed()
     runs = [run for run in find_runs(results).runs if plan is None or run.meta.plan == plan]
@@ -40,7 +51,7 @@ def analyse(results: Path, plan: str | None = None, baseline: str | None = None,
                             "measure something with `tailrace run`")
     newest = runs[-1].meta
     groups = _groups(runs)
-    cells = told_apart([made for group in groups if (made := _cell(group)) is not None])
+    cells = told_apart(_cells(groups, beside))
     cells = accuse_arms(cells)
     base = baseline if baseline is not None else newest.baseline
     comparisons = compare(against(cells, base), force)
@@ -97,16 +108,29 @@ def _measured(run: StoredRun) -> bool:
     return run.meta.status in ("ok", "void") and run.has_rows
 
 
-def _cell(group: Sequence[StoredRun]) -> Cell | None:
+def _cells(groups: Sequence[Sequence[StoredRun]], beside: Beside | None) -> list[Cell]:
+    """The cells of the groups that have rows; the next one's runs are read while one is judged."""
+    made = []
     with ThreadPoolExecutor(RUNS_AT_ONCE) as pool:
-        measured = [run for run in pool.map(_figures, filter(_measured, group)) if len(run.ordered_ms)]
-    failed = [run.meta for run in group if run.meta.status == "failed"]
-    return cell(measured, failed) if measured else None
+        def begin(group: Sequence[StoredRun]) -> list[Future[RunFigures]]:
+            return [pool.submit(_figures, run, beside) for run in group if _measured(run)]
+
+        begun = begin(groups[0])
+        for group, following in zip(groups, (*groups[1:], ()), strict=True):
+            ready, begun = begun, begin(following)
+            measured = [found for each in ready if len((found := each.result()).ordered_ms)]
+            if measured:
+                made.append(cell(measured, [run.meta for run in group if run.meta.status == "failed"]))
+    return made
 
 
-def _figures(run: StoredRun) -> RunFigures:
-    view = read_view(run)
-    return figures(view, view.probes)
+def _figures(run: StoredRun, beside: Beside | None) -> RunFigures:
+    columns = run.columns(*dict.fromkeys((*NEEDED, *(beside.names if beside else ()))))
+    view = read_view(run, columns)
+    found = figures(view, view.probes)
+    if beside and found.valid:
+        beside.take(run, view, columns)
+    return found
 
 
 def _reasons(groups: Iterable[Sequence[StoredRun]]) -> dict[str, str]:

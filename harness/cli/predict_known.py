@@ -44,7 +44,7 @@ def known(results: Path, catalog: Catalog, setup: str, workload: str) -> Known:
     catalog.workload(workload)
     runs = [run for run in find_runs(results).runs
             if (run.meta.setup, run.meta.workload, run.meta.status) == (setup, workload, "ok")
-            and run.has_rows and not scenario_of(run).closed]
+            and run.has_rows and not scenario_of(run.meta).closed]
     if not runs:
         raise TailraceError(f"{results}: no run of {setup} on {workload} to fit a twin to",
                             "measure some loads with `tailrace capacity` or `tailrace run --load`")
@@ -71,7 +71,7 @@ def fit_of(found: Known, clients: Clients) -> Fitted:
     meta = found.newest.meta
     hint = structure_of(meta.knobs, meta.setup_facts, len(meta.server_cpus), meta.device)
     runs: list[Seen] = [seen(run) for run in found.runs]
-    recorded = clients_of(scenario_of(found.newest))
+    recorded = clients_of(scenario_of(found.newest.meta))
     try:
         fit = learned(runs, hint, recorded)
     except ValueError as error:

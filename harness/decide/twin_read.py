@@ -13,8 +13,8 @@ from harness.decide.twin import ENDLESS, Clients, Structure
 from harness.decide.twin_fit import Seen
 from harness.decide.twin_knobs import OWNERS, knob_names, modelled_of
 from harness.record.read import StoredRun
-from harness.record.requests import Array, Rows
-from harness.record.schema import ABSENT
+from harness.record.requests import Array
+from harness.record.schema import ABSENT, RunMeta
 
 NEEDED = ("stage", "due_ns", "done_ns", "status", "error", "batch", "queue_us", "wait_us", "model_us", "copy_us",
           "kernel_us")
@@ -22,34 +22,40 @@ US = 1e6
 
 
 def seen(run: StoredRun) -> Seen:
-    """The run's requests; of one that was stopped early, those that were sent and waited for. Where a process of its
-    own owns the device, a batch takes as long as that computes: preparing and finishing go on beside it.
+    """The run's requests: `seen_of` its rows. Raises TailraceError when it has none or its scenario cannot be read."""
+    return seen_of(run.meta, run.columns(*NEEDED))
 
-    Raises TailraceError when it has no rows or its scenario cannot be read.
+
+def seen_of(meta: RunMeta, rows: Mapping[str, Array], last: int | None = None) -> Seen:
+    """A run's requests from its rows, which hold NEEDED; only its `last` ones where so many are asked for. Of a run
+    that was stopped early, those that were sent and waited for. Where a process of its own owns the device, a batch
+    takes as long as that computes: preparing and finishing go on beside it.
+
+    Raises TailraceError when its scenario cannot be read.
     """
-    rows = run.columns(*NEEDED)
-    stopped_s = float((run.meta.facts.get("stopped") or {}).get("at_s", math.inf))
+    stopped_s = float((meta.facts.get("stopped") or {}).get("at_s", math.inf))
     until_ns = min(stopped_s, 1e9) * 1e9
     if math.isfinite(stopped_s):
         until_ns = np.min(rows["due_ns"][np.isin(rows["error"], ("unsent", "aborted"))], initial=until_ns)
     order = np.argsort(rows["due_ns"], kind="stable")
-    kept = together(order[(rows["due_ns"] < until_ns)[order]])
-    rows = {name: column[kept] for name, column in rows.items()}
+    counting = order[(rows["due_ns"] < until_ns)[order]]
+    span_s = min(scenario_of(meta).duration_s, until_ns / 1e9)
+    rate = float(np.count_nonzero(rows["stage"][counting] >= 0)) / span_s
+    kept = together(counting if last is None else counting[-last:])
+    rows = {name: rows[name][kept] for name in NEEDED}
     good = (rows["error"] == "") & (rows["status"] >= 200) & (rows["status"] < 300) & (rows["done_ns"] != ABSENT)
     due_s = rows["due_ns"] / 1e9
-    model_us = served_us(rows, run.meta.knobs, run.meta.device)
+    model_us = served_us(rows, meta.knobs, meta.device)
     told = good & (model_us >= 0)
     inside = np.maximum(rows["queue_us"], 0) + np.maximum(rows["wait_us"], 0) + model_us
-    counted = rows["stage"] >= 0
-    span_s = min(scenario_of(run).duration_s, until_ns / 1e9)
     return Seen(
-        run.meta.run_id, float(counted.sum()) / span_s, due_s,
-        np.where(good, np.maximum(rows["done_ns"] / 1e9 - due_s, 0.0), np.inf), np.asarray(counted),
+        meta.run_id, rate, due_s,
+        np.where(good, np.maximum(rows["done_ns"] / 1e9 - due_s, 0.0), np.inf), np.asarray(rows["stage"] >= 0),
         rows["batch"].astype(np.int64), np.where(told, model_us / US, np.nan),
         np.where(told, inside / US, np.nan))
 
 
-def served_us(rows: Rows, knobs: Mapping[str, Any], device: str) -> Array:
+def served_us(rows: Mapping[str, Array], knobs: Mapping[str, Any], device: str) -> Array:
     """Microseconds that a request's batch kept its server busy, -1 where that is not told: on a GPU with owners its
     copying and computing, else all of the model's time."""
     on_device = device == "gpu" and OWNERS in knobs and bool(np.any(rows["kernel_us"] >= 0))
@@ -58,9 +64,9 @@ def served_us(rows: Rows, knobs: Mapping[str, Any], device: str) -> Array:
     return np.where(rows["kernel_us"] >= 0, np.maximum(rows["copy_us"], 0) + rows["kernel_us"], -1)
 
 
-def scenario_of(run: StoredRun) -> Scenario:
+def scenario_of(meta: RunMeta) -> Scenario:
     """What the run was asked to do. Raises TailraceError when it cannot be read."""
-    return validate(Scenario, dict(run.meta.scenario_resolved), f"run {run.meta.run_id}: scenario_resolved")
+    return validate(Scenario, dict(meta.scenario_resolved), f"run {meta.run_id}: scenario_resolved")
 
 
 def structure_of(knobs: Mapping[str, Any], facts: Mapping[str, Any], cpus: int, device: str = "cpu") -> Structure:

@@ -1,7 +1,6 @@
 """Runs that lie on disk: finding them, and reading only what is asked."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 from harness.errors import TailraceError
 from harness.record import layout
 from harness.record.migrate import to_meta
-from harness.record.requests import Array, Rows, read_chunks, read_requests, row_count, values
+from harness.record.requests import Array, Rows, read_requests, row_count, values
 from harness.record.schema import RunMeta
 
 
@@ -38,10 +37,6 @@ class StoredRun:
         """The asked columns of record/schema.py as arrays of one length, ordered by seq; `error` is an object array
         of str. Raises TailraceError for an unknown column or a run without rows."""
         return read_requests(self._requests(), names)
-
-    def chunks(self, *names: str) -> Iterator[Rows]:
-        """The same, some 500 000 rows at a time."""
-        return read_chunks(self._requests(), names)
 
     def probes(self) -> Rows:
         """What the probes saw, as arrays of one length: t_ns (int64, since t0), scope, pid (int32), name, metric,

@@ -8,10 +8,13 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from harness.analyse.model import Analysis
 from harness.decide.service_curve import ServiceCurve, service_curve
-from harness.decide.twin_read import seen, structure_of
+from harness.decide.twin_fit import Seen
+from harness.decide.twin_read import structure_of
 from harness.record.read import StoredRun
+from harness.record.schema import RunMeta
 from harness.report import canvas
 from harness.report.canvas import INK, QUIET, Chart, Ink
+from harness.report.rows import Drawings
 from harness.report.words import clean, figure, milliseconds
 
 ACROSS = 2
@@ -20,7 +23,8 @@ WORTH = 1.1         # an item that gets cheaper by less is said not to
 POINTS = 80
 
 
-def curves(analysis: Analysis, stored: Mapping[str, StoredRun]) -> dict[str, dict[str, ServiceCurve]]:
+def curves(analysis: Analysis, stored: Mapping[str, StoredRun], drawn: Drawings
+           ) -> dict[str, dict[str, ServiceCurve]]:
     """By workload and setup, over all its scenarios and loads: the curves of those that tell of batches of several
     sizes. Runs whose figures do not count are left out where others do; a closed loop's batches are batches too."""
     found: dict[str, dict[str, ServiceCurve]] = {}
@@ -29,17 +33,18 @@ def curves(analysis: Analysis, stored: Mapping[str, StoredRun]) -> dict[str, dic
             cells = [cell for cell in analysis.cells if (cell.workload, cell.setup) == (workload, setup)]
             told = [run for cell in cells for run in cell.runs]
             chosen = [run.run_id for run in told if run.valid] or [run.run_id for run in told]
-            runs = [stored[name] for name in chosen if stored[name].has_rows]
-            curve = _curve(runs) if runs and any(size > 1 for cell in cells for size in cell.batches) else None
+            runs = [name for name in chosen if name in drawn]
+            curve = None
+            if runs and any(size > 1 for cell in cells for size in cell.batches):
+                curve = _curve(stored[runs[-1]].meta, [drawn[name].batched for name in runs])
             if curve is not None:
                 found.setdefault(workload, {})[setup] = curve
     return found
 
 
-def _curve(runs: list[StoredRun]) -> ServiceCurve | None:
-    meta = runs[-1].meta
-    hint = structure_of(meta.knobs, meta.setup_facts, len(meta.server_cpus), meta.device)
-    return service_curve([seen(run) for run in runs], hint.workers)
+def _curve(newest: RunMeta, runs: list[Seen]) -> ServiceCurve | None:
+    hint = structure_of(newest.knobs, newest.setup_facts, len(newest.server_cpus), newest.device)
+    return service_curve(runs, hint.workers)
 
 
 @canvas.styled

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
-from harness.analyse.explain import FEWEST, Explanation, explain
+from harness.analyse.explain import Explanation
 from harness.analyse.explain_causes import CAUSES
 from harness.analyse.model import Cell
-from harness.errors import TailraceError
-from harness.record.read import StoredRun
 from harness.report import canvas
 from harness.report.canvas import INK, Chart
+from harness.report.rows import Drawings, of_cell
 from harness.report.select import Match
 from harness.report.words import clean, figure, listed, milliseconds, percent
 
@@ -50,18 +49,10 @@ class Slow:
     runs: tuple[Explanation, ...]
 
 
-def slow_cell(cell: Cell, stored: Mapping[str, StoredRun]) -> Slow | None:
+def slow_cell(cell: Cell, drawn: Drawings) -> Slow | None:
     """What made a cell's slowest percent slow, each of its requests counting alike; None where no run has enough
     answers."""
-    chosen = [run.run_id for run in cell.runs if run.valid] or [run.run_id for run in cell.runs]
-    found = []
-    for name in chosen:
-        run = stored[name]
-        if run.has_rows and run.row_count >= FEWEST:
-            try:
-                found.append(explain(run))
-            except TailraceError:  # rows enough, answers too few
-                continue
+    found = [each.tail for each in of_cell(cell, drawn) if each.tail is not None]
     total = sum(each.slowest for each in found)
     if not total:
         return None

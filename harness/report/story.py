@@ -8,19 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.analyse.memory import keep_freed
 from harness.analyse.model import Analysis
-from harness.analyse.summary import selected
 from harness.analyse.words import sentence
 from harness.record.read import StoredRun, find_runs
 from harness.record.schema import RunMeta
 from harness.report import breakdown, captions, charts, gpu, method, service, tables, upkeep, validity
 from harness.report import slowest as slow
 from harness.report.canvas import Chart, Ink, inks
-from harness.report.options import ENVIRONMENT, HANDED, Options, analysed, received
+from harness.report.handed import HANDED, received
+from harness.report.options import ENVIRONMENT, Options
+from harness.report.rows import Drawings, of_cell, opened
 from harness.report.select import Match, among, climbs, setups, typical
 from harness.report.slowest import Slow
-from harness.report.traces import Counts, Key, Trace, key, run_grid, trace_cell
+from harness.report.traces import Key, Trace, key, trace
 from harness.report.words import clean, escaped
 
 
@@ -39,21 +39,21 @@ class Shown:
 
 @dataclass(frozen=True)
 class Results:
-    """Records opened for a report: what they say, the runs on disk, and of every run with rows a small grid."""
+    """Records opened for a report: what they say, the runs on disk, and what figures need of every run with rows."""
 
     analysis: Analysis
     stored: Mapping[str, StoredRun] = field(repr=False)
-    grids: Mapping[str, Counts] = field(repr=False)
+    drawn: Drawings = field(repr=False)
 
     @cached_property
     def traces(self) -> dict[Key, Trace]:
         """The traces of every cell that has rows."""
-        found = ((key(cell), trace_cell(cell, self.stored, self.grids)) for cell in self.analysis.cells)
-        return {name: seen for name, seen in found if seen is not None}
+        found = ((key(cell), of_cell(cell, self.drawn)) for cell in self.analysis.cells)
+        return {name: trace([run.grid for run in runs], runs[0].duration_s) for name, runs in found if runs}
 
     def slow(self, match: Match) -> dict[str, Slow]:
         """What made the slowest percent slow, by setup, of every cell of the match that has answers enough."""
-        found = ((cell.setup, slow.slow_cell(cell, self.stored)) for cell in match.cells)
+        found = ((cell.setup, slow.slow_cell(cell, self.drawn)) for cell in match.cells)
         return {setup: each for setup, each in found if each is not None}
 
     @property
@@ -72,11 +72,8 @@ def open_results() -> Results:
     folder. Raises TailraceError when there is none."""
     given, handed = os.environ.get(ENVIRONMENT), os.environ.get(HANDED)
     options = Options(**json.loads(given)) if given else Options(results="results")
-    folder = Path(options.results)
-    keep_freed()
-    grids = {run.meta.run_id: run_grid(run) for run in selected(folder, options.plan)}
-    analysis = received(Path(handed)) if handed else analysed(options)
-    return Results(analysis, {run.meta.run_id: run for run in find_runs(folder).runs}, grids)
+    analysis, drawn = received(Path(handed)) if handed else opened(options)
+    return Results(analysis, {run.meta.run_id: run for run in find_runs(options.folder).runs}, drawn)
 
 
 def headline(results: Results) -> Shown:
@@ -126,7 +123,7 @@ def batch_sizes(results: Results) -> Shown:
 
 def service_time(results: Results) -> Shown:
     """How long batches of each size took, over all scenarios and loads."""
-    told = service.curves(results.analysis, results.stored)
+    told = service.curves(results.analysis, results.stored, results.drawn)
     if not told:
         said = "No setup here tells of batches of several sizes."
         return _html(f"<p class='conclusion'>{said}</p>", said)

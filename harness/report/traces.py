@@ -1,12 +1,12 @@
-"""Rows reduced to what figures need: one pass over each run's chunks, small arrays out, never all rows at once."""
+"""Rows reduced to what figures of latency need: small arrays out, whatever the number of rows."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.analyse.frames import NEEDED, Rows, counted, stopped_s
+from harness.analyse.frames import Rows, stopped_s
 from harness.analyse.model import Cell
 from harness.record.read import StoredRun
 
@@ -56,8 +56,8 @@ def edges_ms() -> Floats:
 
 
 def grid(rows: Iterable[Rows], duration_s: float) -> Counts:
-    """One run's answers, [SLICES, BINS + 1] by due time and log latency, from chunks of counted rows; the last column
-    counts the failed ones. `duration_s` is the length of the counted load."""
+    """One run's answers, [SLICES, BINS + 1] by due time and log latency, from its counted rows, whole or in parts; the
+    last column counts the failed ones. `duration_s` is the length of the counted load."""
     total = np.zeros((SLICES, BINS + 1), dtype=np.int64)
     for chunk in rows:
         total += _grid(chunk, _width_s(duration_s))
@@ -76,23 +76,10 @@ def key(cell: Cell) -> Key:
     return tuple(run.run_id for run in cell.runs)
 
 
-def run_grid(run: StoredRun) -> Counts:
-    """The grid of a run on disk, read some 500 000 rows at a time; of one that was stopped, of what counts."""
-    return grid((counted(chunk, stopped_s(run.meta)) for chunk in run.chunks(*NEEDED)), duration_s(run))
-
-
 def duration_s(run: StoredRun) -> float:
     """Seconds of counted load."""
     asked_s = sum(float(stage["duration_s"]) for stage in run.meta.scenario_resolved["stage"])
     return min(asked_s, stopped_s(run.meta))
-
-
-def trace_cell(cell: Cell, stored: Mapping[str, StoredRun], grids: Mapping[str, Counts]) -> Trace | None:
-    """The trace of the runs that the cell's figures count (every run where none is valid); None where no run of it has
-    rows. `stored` and `grids` are by run id."""
-    chosen = [run.run_id for run in cell.runs if run.valid] or [run.run_id for run in cell.runs]
-    drawn = [name for name in chosen if name in grids]
-    return trace([grids[name] for name in drawn], duration_s(stored[drawn[0]])) if drawn else None
 
 
 def slower(counts: Counts, n: float) -> Floats:

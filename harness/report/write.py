@@ -14,11 +14,13 @@ from harness.analyse.model import Analysis
 from harness.errors import TailraceError
 from harness.record.plain import plain
 from harness.record.read import find_runs
+from harness.report.handed import HANDED, hand
 from harness.report.html import page
 from harness.report.junit import junit
 from harness.report.markdown import markdown
 from harness.report.notebook import SOURCES, execute
-from harness.report.options import ENVIRONMENT, HANDED, Options, analysed, hand
+from harness.report.options import ENVIRONMENT, Options
+from harness.report.rows import opened
 from harness.report.words import clean, portable
 
 SUMMARY_SCHEMA = 1
@@ -28,19 +30,20 @@ FILES = ("notebook.ipynb", "report.html", "report.md", "summary.json", "junit.xm
 def report(options: Options, out: Path) -> Analysis:
     """Writes FILES into `out` (made where it is missing) and returns what they say.
 
-    The notebook is executed in a kernel beside this process, which reads rows for its figures while they are analysed
-    here. Raises TailraceError when there is nothing to report, a cell fails, or `out` cannot be written.
+    The notebook is executed in a kernel beside this process, which starts while rows are analysed here. Raises
+    TailraceError when there is nothing to report, a cell fails, or `out` cannot be written.
     """
     find_runs(Path(options.results))    # says at once what is wrong with the folder, before a kernel starts
     asked = json.dumps(asdict(options) | {"results": str(Path(options.results).resolve())})
     with tempfile.TemporaryDirectory(prefix="tailrace-") as scratch, ThreadPoolExecutor(1) as beside:
         handed = Path(scratch) / "analysis.json"
         notebook = beside.submit(execute, SOURCES / "comparison.py", {ENVIRONMENT: asked, HANDED: str(handed)})
-        analysis = None
+        found = None
         try:
-            analysis = analysed(options)
+            found = opened(options)
         finally:
-            hand(analysis, handed)
+            hand(found, handed)
+        analysis, _ = found
         light = {"report.md": markdown(analysis).encode(), "summary.json": as_json(summary(analysis)),
                  "junit.xml": junit(analysis)}
         executed = json.loads(portable_text(as_json(notebook.result()), Path(options.results)))

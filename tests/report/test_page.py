@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from harness.analyse.summary import analyse
 from harness.record.read import find_runs
 from harness.report import story
 from harness.report.html import page
 from harness.report.notebook import SOURCES
-from harness.report.traces import run_grid
+from harness.report.options import Options
+from harness.report.rows import opened
 
 HOSTILE = "<script>alert('x')</script><img src=http://evil.example/a.png onerror=alert(1)>$x_1$"
 QUESTIONS = (story.headline, story.comparison, story.tails, story.over_time, story.time_spent, story.slowest,
@@ -48,11 +48,12 @@ def made(tmp_path_factory: pytest.TempPathFactory, write_race: Callable[[Path, A
                   "zmq": simulated(ms, batch=8), "redis": simulated(ms, status="failed", reason=HOSTILE)}
         for load in (1.0, 2.0):
             write_race(results, race(workload, rate, 20 * ms, setups, load=load, repetitions=3))
-    analysis = replace(analyse(results), title=HOSTILE, question=HOSTILE, machine={HOSTILE: {HOSTILE: [HOSTILE]}},
+    analysis, drawn = opened(Options(str(results)))
+    analysis = replace(analysis, title=HOSTILE, question=HOSTILE, machine={HOSTILE: {HOSTILE: [HOSTILE]}},
                        skipped={"triton × embed": HOSTILE})
     runs = {run.meta.run_id: run for run in find_runs(results).runs}
-    opened = story.Results(analysis, runs, {name: run_grid(run) for name, run in runs.items() if run.has_rows})
-    outputs = [{"output_type": "display_data", "data": bundle} for ask in QUESTIONS for bundle in ask(opened).bundles]
+    asked = story.Results(analysis, runs, drawn)
+    outputs = [{"output_type": "display_data", "data": bundle} for ask in QUESTIONS for bundle in ask(asked).bundles]
     outputs.append({"output_type": "stream", "name": "stdout", "text": HOSTILE})
     cells = [{"cell_type": "markdown", "source": "## A `question`?"},
              {"cell_type": "code", "source": HOSTILE, "outputs": outputs}]
