@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from harness.analyse.memory import keep_freed
 from harness.analyse.model import Analysis
 from harness.errors import TailraceError
 from harness.record.plain import plain
@@ -34,6 +35,7 @@ def report(options: Options, out: Path) -> Analysis:
     TailraceError when there is nothing to report, a cell fails, or `out` cannot be written.
     """
     find_runs(Path(options.results))    # says at once what is wrong with the folder, before a kernel starts
+    keep_freed()                        # before any thread has memory of its own
     asked = json.dumps(asdict(options) | {"results": str(Path(options.results).resolve())})
     with tempfile.TemporaryDirectory(prefix="tailrace-") as scratch, ThreadPoolExecutor(1) as beside:
         handed = Path(scratch) / "analysis.json"
