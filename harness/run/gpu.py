@@ -78,7 +78,10 @@ def variables(device: str, environ: Mapping[str, str]) -> dict[str, str]:
 
 def processes(nvml: Any, handle: Any) -> dict[int, float]:
     """pid -> MB of GPU memory (NaN where NVML does not tell) of the processes that compute on it."""
-    listed = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    try:
+        listed = nvml.nvmlDeviceGetComputeRunningProcesses_v3(handle)
+    except nvml.NVMLError_FunctionNotFound:     # by a driver before 510; its unversioned name raises no NVMLError then
+        listed = nvml.nvmlDeviceGetComputeRunningProcesses_v2(handle)
     return {int(each.pid): float("nan") if each.usedGpuMemory is None else each.usedGpuMemory / 1e6 for each in listed}
 
 
@@ -136,9 +139,16 @@ def _handle(nvml: Any) -> Any:
     try:
         if re.fullmatch(r"\d+", first):
             return nvml.nvmlDeviceGetHandleByIndex(int(first))
-        return nvml.nvmlDeviceGetHandleByUUID(first)
+        return nvml.nvmlDeviceGetHandleByUUID(_whole(nvml, first))
     except nvml.NVMLError as error:
         raise NoGpuError(f"NVML knows no GPU '{first}' ({error})") from None
+
+
+def _whole(nvml: Any, start: str) -> str:
+    """The UUID of the one GPU whose UUID begins so, which is enough for CUDA; `start` itself where not one does."""
+    handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+    found = [uuid for uuid in map(nvml.nvmlDeviceGetUUID, handles) if uuid.startswith(start)]
+    return str(found[0]) if len(found) == 1 else start
 
 
 def _why(nvml: Any, error: Exception) -> str:
