@@ -17,8 +17,8 @@ STOP_S = 8
 SHARES = 10_000     # Ray counts shares of a GPU in ten-thousandths, and rounds
 OBJECT_STORE_BYTES = 80 << 20
 LONGEST_TMP = 24  # Ray and HAProxy put sockets some 75 characters below it; the path of one must stay below 98
-HANDED_ON = ("WORKLOAD", "MODEL_DIR", "THREADS", "DEVICE", "KNOB_PRECISION", "PYTHONPATH", "OMP_NUM_THREADS",
-             "ORT_DISABLE_TELEMETRY")
+HANDED_ON = ("WORKLOAD", "MODEL_DIR", "THREADS", "DEVICE", "KNOB_PRECISION", "KNOB_MAX_BATCH", "PYTHONPATH",
+             "OMP_NUM_THREADS", "ORT_DISABLE_TELEMETRY")
 
 
 def main() -> None:
