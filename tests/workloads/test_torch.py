@@ -112,9 +112,11 @@ told = {"gpu": refused(lambda: model.load(directory, 1, "gpu")), "there": torch.
         "constant": refused(ran(Node("Shape", ("x",), ("y",)))),
         "long": refused(lambda: model.load(directory, 1, "torch-cpu").engine.compute(
             {name: np.ones((1, 300), np.int64) for name in ("input_ids", "attention_mask")})),
+        "provider": refused(lambda: BoundEngine(file, 1, model._SPEC, "CUDAExecutionProvider", "cuda")),
         "precision": refused(precision)}
 """, KNOB_PRECISION="full")
     assert told["there"] or "finds no CUDA device" in told["gpu"]
+    assert told["there"] or "ONNX Runtime's CUDAExecutionProvider did not start" in told["provider"]
     assert "operator 'Einsum' is not known here" in told["operator"]
     assert "a shape in Reshape follows from values" in told["shape"]
     assert "depends on no input's values" in told["constant"]

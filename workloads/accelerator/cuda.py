@@ -7,6 +7,7 @@ batch is copied while the first is computed, and its result is copied back while
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -16,16 +17,17 @@ WARM_CALLS = 2      # before a capture: libraries choose and load their kernels 
 
 
 class CudaLane:
-    """`tuned` lets cuDNN time its kernels for each shape, which pays where shapes are few."""
+    """`tuned` lets cuDNN time its kernels for each shape, which pays where shapes are few. `cuda` and `kind` are others
+    where a test keeps CUDA's rules on a machine without a GPU."""
 
-    def __init__(self, tuned: bool) -> None:
-        self.device = torch.device("cuda", 0)
+    def __init__(self, tuned: bool, cuda: Any = torch.cuda, kind: str = "cuda") -> None:
+        self.device, self._cuda = torch.device(kind, 0), cuda
         # Full precision means that of the CPU: no TF32.
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.benchmark = tuned
-        self._inward, self._compute, self._outward = (torch.cuda.Stream(self.device) for _ in range(3))
-        self._pool = torch.cuda.graph_pool_handle()
+        self._inward, self._compute, self._outward = (cuda.Stream(self.device) for _ in range(3))
+        self._pool = cuda.graph_pool_handle()
         self._captured: dict[Shape, Captured] = {}
         self._capturing = True
 
@@ -36,30 +38,39 @@ class CudaLane:
     def ready(self, program: Program, shape: Shape, zeros: Callable[[Shape], Tensors]) -> None:
         """Run the bucket until its kernels are chosen, then capture it. Where a capture fails the kernels are started
         one by one from then on, and a line on stderr says so."""
-        staged = {name: feed.to(self.device) for name, feed in zeros(shape).items()}
-        torch.cuda.synchronize()
-        with torch.cuda.stream(self._compute):
+        staged = {name: feed.to(self.device, copy=True) for name, feed in zeros(shape).items()}
+        self._cuda.synchronize()
+        with self._cuda.stream(self._compute):
             for _ in range(WARM_CALLS):
                 program(shape, staged)
-        torch.cuda.synchronize()
+        self._cuda.synchronize()
         if not self._capturing:
             return
         try:
-            self._captured[shape] = _capture(program, shape, staged, self._compute, self._pool)
+            self._captured[shape] = self._capture(program, shape, staged)
         except RuntimeError as error:
             self._capturing = False
             self._captured.clear()
             print(f"no CUDA graphs: {str(error).splitlines()[0]}", file=sys.stderr, flush=True)
-            torch.cuda.synchronize()
+            self._cuda.synchronize()
+
+    def _capture(self, program: Program, shape: Shape, staged: Tensors) -> "Captured":
+        """All buckets share one pool of memory: they run one after another on one stream, and nothing of one run is
+        read after the next began."""
+        graph = self._cuda.CUDAGraph()
+        with self._cuda.graph(graph, pool=self._pool, stream=self._compute, capture_error_mode="thread_local"):
+            outputs = program(shape, staged)
+        return Captured(graph, staged, outputs)
 
     def start(self, program: Program, shape: Shape, feeds: Tensors) -> "CudaFlight":
         """Queues copies and kernels and returns. Calls must not overlap: a captured bucket has one set of inputs."""
-        marks = [torch.cuda.Event(enable_timing=True) for _ in range(6)]
-        with torch.cuda.stream(self._inward):
+        # Who waits for the last one sleeps: spinning would keep a core from those that prepare the next batch.
+        marks = [self._cuda.Event(enable_timing=True, blocking=each == 5) for each in range(6)]
+        with self._cuda.stream(self._inward):
             marks[0].record()
-            staged = {name: feed.to(self.device, non_blocking=True) for name, feed in feeds.items()}
+            staged = {name: feed.to(self.device, non_blocking=True, copy=True) for name, feed in feeds.items()}
             marks[1].record()
-        with torch.cuda.stream(self._compute):
+        with self._cuda.stream(self._compute):
             self._compute.wait_event(marks[1])
             marks[2].record()
             for tensor in staged.values():
@@ -67,7 +78,7 @@ class CudaLane:
             captured = self._captured.get(shape)
             results = captured.replay(staged) if captured else program(shape, staged)
             marks[3].record()
-        with torch.cuda.stream(self._outward):
+        with self._cuda.stream(self._outward):
             self._outward.wait_event(marks[3])
             marks[4].record()
             landed = [torch.empty(result.shape, dtype=result.dtype, pin_memory=True) for result in results]
@@ -83,7 +94,7 @@ class CudaFlight:
     """A batch on its way; `marks` are the events before and after each of the three."""
 
     results: list[torch.Tensor]
-    marks: list[torch.cuda.Event]
+    marks: list[Any]
 
     def land(self) -> tuple[list[torch.Tensor], dict[str, float]]:
         """The outputs on the host, and the milliseconds of copies and kernels; waits for them, without the GIL."""
@@ -96,7 +107,7 @@ class CudaFlight:
 class Captured:
     """A bucket's kernels, started as one. Inputs and outputs lie where they lay at the capture."""
 
-    graph: torch.cuda.CUDAGraph
+    graph: Any
     inputs: Tensors
     outputs: list[torch.Tensor]
 
@@ -107,12 +118,3 @@ class Captured:
         self.graph.replay()
         return [output.clone() for output in self.outputs]
 
-
-def _capture(program: Program, shape: Shape, staged: Tensors, stream: torch.cuda.Stream,
-             pool: tuple[int, int]) -> Captured:
-    """All buckets share one pool of memory: they run one after another on one stream, and nothing of one run is read
-    after the next began."""
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
-        outputs = program(shape, staged)
-    return Captured(graph, staged, outputs)

@@ -56,7 +56,9 @@ def _torch_lacks() -> str:
 def _torch(path: Path, threads: int, spec: Spec, kind: str, wanted: str) -> Engine:
     import torch  # noqa: PLC0415  as above
 
-    from accelerator.torch_engine import TorchEngine  # noqa: PLC0415  imports torch
+    from accelerator.cuda import CudaLane  # noqa: PLC0415  imports torch
+    from accelerator.torch_engine import CpuLane, Lane, TorchEngine  # noqa: PLC0415  as above
 
     torch.set_num_threads(threads)
-    return TorchEngine(path, spec, kind, wanted)
+    lane: Lane = CpuLane() if kind == "cpu" else CudaLane(tuned=len(spec.buckets.lengths) == 1)
+    return TorchEngine(path, spec, lane, wanted)

@@ -44,6 +44,9 @@ class BoundEngine:
     """The file through a provider, in the buckets' shapes; `memory` is where it computes, as ONNX Runtime calls it."""
 
     def __init__(self, path: Path, threads: int, spec: Spec, provider: str, memory: str) -> None:
+        if memory == "cuda" and hasattr(onnxruntime, "preload_dlls"):     # since 1.21
+            # CUDA and cuDNN that came as wheels (nvidia-*) lie where the loader does not look.
+            onnxruntime.preload_dlls()
         # Full precision means that of the CPU: no TF32.
         options = {"use_tf32": "0"} if memory == "cuda" else {}
         self._session = _session(path, threads, [(provider, options), "CPUExecutionProvider"])

@@ -10,7 +10,6 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from accelerator.cuda import CudaLane
 from accelerator.onnx_file import asking, read_onnx
 from accelerator.program import Program, Shape, Tensors
 from accelerator.spec import Arrays, Spec, largest_batch
@@ -73,15 +72,15 @@ class Landed:
 
 
 class TorchEngine:
-    """`kind` is `cuda` or `cpu`, `precision` `full` (float32) or `half` (float16; answers are float32 all the same).
+    """`precision` is `full` (float32) or `half` (float16; answers are float32 all the same).
 
     Raises ValueError for a model with an operator that is not known.
     """
 
-    def __init__(self, path: Path, spec: Spec, kind: str, precision: str) -> None:
+    def __init__(self, path: Path, spec: Spec, lane: Lane, precision: str) -> None:
         graph = read_onnx(path)
         graph = replace(graph, nodes=(*graph.nodes, *spec.appended))
-        self._lane: Lane = CpuLane() if kind == "cpu" else CudaLane(tuned=len(spec.buckets.lengths) == 1)
+        self._lane = lane
         self._float = torch.float16 if precision == "half" else torch.float32
         self._kinds = {name: self._float if each.kind == "float32" else getattr(torch, each.kind)
                        for name, each in spec.inputs.items()}
