@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
@@ -69,6 +70,11 @@ class Deployment:
         reply = self.ask("POST", self.setup.predict, body, named)
         return reply if reply.status != 200 else replace(reply, body=codec.unwrap(reply.body, reply.headers))
 
+    def timed(self, item: dict[str, Any]) -> tuple[Reply, float]:
+        """The same, and how many milliseconds it took here: whatever the host did, no part of it took longer."""
+        begun_s = time.monotonic()
+        return self.predict(item), (time.monotonic() - begun_s) * 1e3
+
     def later(self, item: dict[str, Any], **headers: str) -> "Future[Reply]":
         """The same in a thread."""
         return self.pool.submit(self.predict, item, **headers)
@@ -114,16 +120,19 @@ def eventually(what: Callable[[], bool], seconds: float = 10.0) -> bool:
 
 
 @pytest.fixture
-def deploy(tmp_path: Path) -> Iterator[Deploy]:
+def deploy() -> Iterator[Deploy]:
     """Starts a setup by name, with knobs; everything it left is killed after the test."""
     with ExitStack() as stack:
+        # A short path, as a run gives: names of Unix sockets below it end at 107 bytes.
+        parent = Path(stack.enter_context(TemporaryDirectory(prefix="t-", ignore_cleanup_errors=True)))
+
         def start(name: str, device: str = "cpu", workload: Path = MOODY, cores: int = 2,
                   **knobs: str | int) -> Deployment:
             setup = read_setup(ROOT / "setups" / name)
             setup = setup.with_knobs({**setup.knobs, "workers": 2, **knobs})
             if lacks := lacking(setup.needed.model_dump(), setup.folder):
                 pytest.skip(lacks)
-            folder = tmp_path / f"run{len(list(tmp_path.glob('run*')))}"
+            folder = parent / f"run{len(list(parent.glob('run*')))}"
             deployment = _started(setup, device, workload, cores, folder)
             stack.callback(_end, deployment)
             assert eventually(lambda: deployment.ready() or deployment.process.poll() is not None, 60)

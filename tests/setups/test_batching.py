@@ -18,11 +18,11 @@ def alive(server: Deployment, count: int) -> bool:
 
 def test_an_answer_says_where_its_time_went(deploy: Deploy, setup: str) -> None:
     server = deploy(setup, workers=1)
-    reply = server.predict({"x": 3, "ms": 50})
+    reply, took_ms = server.timed({"x": 3, "ms": 50})
     parts = dict(part.split(";dur=") for part in reply.headers["server-timing"].split(", "))
     assert list(parts)[:3] == ["queue", "wait", "model"]
-    assert 50 <= float(parts["model"]) < 150
-    assert float(parts["queue"]) < 50
+    assert float(parts["model"]) >= 50
+    assert float(parts["queue"]) + float(parts["model"]) <= took_ms
     assert float(parts["wait"]) == 0
     assert reply.headers["x-batch-size"] == "1"
 
@@ -114,12 +114,13 @@ def test_a_full_queue_refuses_with_a_time_to_come_back(deploy: Deploy, setup: st
 
 def test_work_past_its_deadline_never_reaches_the_model(deploy: Deploy, setup: str) -> None:
     server = deploy(setup, workers=1)
-    busy = server.later({"x": 0, "ms": 500})
+    busy = server.later({"x": 0, "ms": 1500})
     time.sleep(0.1)
     start = time.monotonic()
     late = server.predict({"x": 1}, x_request_timeout_ms="100")
     assert late.status == 504
-    assert 0.09 < time.monotonic() - start < 0.3
+    assert time.monotonic() - start > 0.09
+    assert not busy.done(), "it was told when its time was up, not when the model was free"
     assert busy.result().status == 200
     assert server.predict({"x": 1}, x_request_timeout_ms="-5").status == 504
     assert server.predict({"x": 1}, x_request_timeout_ms="soon").status == 400
