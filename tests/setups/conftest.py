@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -119,9 +119,9 @@ def eventually(what: Callable[[], bool], seconds: float = 10.0) -> bool:
     return True
 
 
-@pytest.fixture
-def deploy() -> Iterator[Deploy]:
-    """Starts a setup by name, with knobs; everything it left is killed after the test."""
+@contextmanager
+def deploying() -> Iterator[Deploy]:
+    """Starts a setup by name, with knobs; everything it left is killed in the end."""
     with ExitStack() as stack:
         # A short path, as a run gives: names of Unix sockets below it end at 107 bytes.
         parent = Path(stack.enter_context(TemporaryDirectory(prefix="t-", ignore_cleanup_errors=True)))
@@ -139,6 +139,23 @@ def deploy() -> Iterator[Deploy]:
             assert deployment.process.poll() is None, (deployment.folder / "server.log").read_text("utf-8")
             return deployment
         yield start
+
+
+@pytest.fixture
+def deploy() -> Iterator[Deploy]:
+    """`deploying`, for a test of its own."""
+    with deploying() as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def served(request: pytest.FixtureRequest) -> Iterator[Deployment]:
+    """The setup of the parameter's name, with the file's WORKERS: one server for all its tests that leave it whole."""
+    with deploying() as deploy:
+        server = deploy(request.param, workers=request.module.WORKERS)
+        yield server
+        server.process.terminate()
+        server.process.wait(30)
 
 
 @pytest.fixture

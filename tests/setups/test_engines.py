@@ -13,30 +13,30 @@ from harness.catalog.discover import find_catalog
 from harness.protocols import oip
 from harness.run.machine import lacking
 from harness.run.scrape import scrape
-from tests.setups.conftest import Deploy, eventually
+from tests.setups.conftest import Deploy, Deployment, eventually
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 CATALOG = find_catalog(Path(__file__).parents[2])
 ENGINES = ("triton", "torchserve", "mlserver")
+WORKERS = 1     # what comes together meets in one batch
 
 
-@pytest.mark.parametrize("name", ENGINES)
-def test_a_bad_body_or_a_failing_batch_spoils_nothing_else(start: Deploy, name: str) -> None:
-    server = start(name, workers=1)
-    busy = server.later({"x": 0, "ms": 300})
-    mixed = [server.later({"x": number if number % 3 else "bad"}) for number in range(30)]
+@pytest.mark.parametrize("served", ENGINES, indirect=True)
+def test_a_bad_body_or_a_failing_batch_spoils_nothing_else(served: Deployment) -> None:
+    busy = served.later({"x": 0, "ms": 300})
+    mixed = [served.later({"x": number if number % 3 else "bad"}) for number in range(30)]
     assert busy.result().status == 200
     for number, reply in enumerate(future.result() for future in mixed):
         assert reply.status == (200 if number % 3 else 400), reply
         assert reply.json() == {"y": number ** 2} if number % 3 else b"must be an object with a number" in reply.body
-    assert server.predict({"x": 1, "fail": True}).status in (500, 503)
-    assert server.predict({"x": 5}).json() == {"y": 25}
+    assert served.predict({"x": 1, "fail": True}).status in (500, 503)
+    assert served.predict({"x": 5}).json() == {"y": 25}
 
 
-@pytest.mark.parametrize("name", ["torchserve", "mlserver"])
-def test_where_the_time_went_is_told(start: Deploy, name: str) -> None:
-    reply, took_ms = start(name).timed({"x": 3, "ms": 20})
+@pytest.mark.parametrize("served", ["torchserve", "mlserver"], indirect=True)
+def test_where_the_time_went_is_told(served: Deployment) -> None:
+    reply, took_ms = served.timed({"x": 3, "ms": 20})
     times = dict(part.strip().split(";dur=") for part in reply.headers["server-timing"].split(","))
     assert reply.json() == {"y": 9}
     assert 20 <= float(times["model"]) <= took_ms

@@ -7,36 +7,35 @@ import time
 import pytest
 
 from harness.run.scrape import scrape
-from tests.setups.conftest import Deploy, eventually
+from tests.setups.conftest import Deploy, Deployment, eventually
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 LADDER = ("litserve", "ray-serve", "bentoml", "replicas", "granian")
 BALANCERS = ("envoy", "nginx")
 BATCHING = ("litserve", "ray-serve", "bentoml")
+WORKERS = 2
 
 
-@pytest.mark.parametrize("name", LADDER)
-def test_where_the_time_went_is_told(start: Deploy, name: str) -> None:
-    server = start(name)
-    reply, took_ms = server.timed({"x": 3, "ms": 20})
+@pytest.mark.parametrize("served", LADDER, indirect=True)
+def test_where_the_time_went_is_told(served: Deployment) -> None:
+    reply, took_ms = served.timed({"x": 3, "ms": 20})
     times = dict(part.strip().split(";dur=") for part in reply.headers["server-timing"].split(","))
     assert reply.json() == {"y": 9}
     assert 20 <= float(times["model"]) <= took_ms
 
 
-@pytest.mark.parametrize("name", BATCHING)
-def test_a_bad_body_or_a_failing_batch_spoils_nothing_else(start: Deploy, name: str) -> None:
-    server = start(name)
-    busy = [server.later({"x": 0, "ms": 300}) for _ in range(2)]
-    mixed = [server.later({"x": number if number % 3 else "bad"}) for number in range(30)]
+@pytest.mark.parametrize("served", BATCHING, indirect=True)
+def test_a_bad_body_or_a_failing_batch_spoils_nothing_else(served: Deployment) -> None:
+    busy = [served.later({"x": 0, "ms": 300}) for _ in range(2)]
+    mixed = [served.later({"x": number if number % 3 else "bad"}) for number in range(30)]
     assert [future.result().status for future in busy] == [200, 200]
     for number, reply in enumerate(future.result() for future in mixed):
         assert reply.status == (200 if number % 3 else 400), reply
         assert not number % 3 or reply.json() == {"y": number ** 2}
     assert any(int(future.result().headers.get("x-batch-size", 0)) > 1 for future in mixed)
-    assert server.predict({"x": 1, "fail": True}).status == 500
-    assert server.predict({"x": 5}).json() == {"y": 25}
+    assert served.predict({"x": 1, "fail": True}).status == 500
+    assert served.predict({"x": 5}).json() == {"y": 25}
 
 
 def test_ray_in_its_fast_mode_drains_and_leaves_nothing(start: Deploy) -> None:
