@@ -29,8 +29,7 @@ test-simulated: .venv/dev
 	$(BIN)/pytest -q -m "simulated and not live" -n auto
 
 test-live: .venv/dev
-	$(BIN)/pytest -q -m "live and beside" -n 2 --dist loadfile
-	$(BIN)/pytest -q -m "live and not beside"
+	$(BIN)/pytest -q -m live
 
 .venv/bootstrap: requirements/bootstrap.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tailrace needs Python 3.11 or newer: make PYTHON=python3.11 …")'

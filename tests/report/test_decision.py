@@ -59,7 +59,6 @@ def test_a_week_is_drawn_small(choice: Choice) -> None:
 
 
 @pytest.mark.live
-@pytest.mark.beside
 def test_the_notebook_goes_from_the_question_to_what_was_assumed(tmp_path: Path) -> None:
     """Live for its kernel: it starts a process and takes ten seconds."""
     question = Question("embed", ["p(99)<100ms"], "office-week", ["flask", "zmq-batching"], "policy=reactive",

@@ -17,7 +17,7 @@ from harness.report.notebook import execute
 from harness.report.options import Options
 from harness.report.write import FILES, report
 
-pytestmark = [pytest.mark.live, pytest.mark.beside]
+pytestmark = pytest.mark.live
 
 HOSTILE = "<script>alert('x')</script><img src=http://evil.example/a.png onerror=alert(1)>"
 

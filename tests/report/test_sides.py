@@ -93,7 +93,6 @@ def test_one_machine_alone_stands_against_nothing(folders: tuple[Path, Path], tm
 
 
 @pytest.mark.live
-@pytest.mark.beside
 def test_the_notebook_runs(folders: tuple[Path, Path], tmp_path: Path) -> None:
     slow, fast = folders
     sides_story.report(Options(str(fast)), [slow], tmp_path)

@@ -68,7 +68,6 @@ def kept(name: str, workload: str, knobs: dict[str, Knob], owned: Set[str] = fro
 
 
 @pytest.mark.live
-@pytest.mark.beside
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("name", "workload"), CASES)
 def test_it_fails_no_point_that_its_limits_do_not_name(name: str, workload: str) -> None:
@@ -79,7 +78,6 @@ def test_it_fails_no_point_that_its_limits_do_not_name(name: str, workload: str)
 
 
 @pytest.mark.live
-@pytest.mark.beside
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("name", "workload", "knobs", "owned"), [
     ("triton", "ocr", {"protocol": "oip-grpc"}, set()),
@@ -91,7 +89,6 @@ def test_so_it_does_with_other_knobs(name: str, workload: str, knobs: dict[str, 
 
 
 @pytest.mark.live
-@pytest.mark.beside
 @pytest.mark.timeout(600)
 def test_what_stands_before_a_container_keeps_it_with_a_program_in_dockers_place(
         monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from harness.run.machine import lacking
 from harness.run.scrape import scrape
 from tests.setups.conftest import Deploy, Deployment, eventually
 
-pytestmark = [pytest.mark.live, pytest.mark.beside, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 CATALOG = find_catalog(Path(__file__).parents[2])
 ENGINES = ("triton", "torchserve", "mlserver")

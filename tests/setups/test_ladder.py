@@ -9,7 +9,7 @@ import pytest
 from harness.run.scrape import scrape
 from tests.setups.conftest import Deploy, Deployment, eventually
 
-pytestmark = [pytest.mark.live, pytest.mark.beside, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 LADDER = ("litserve", "ray-serve", "bentoml", "replicas", "granian")
 BALANCERS = ("envoy", "nginx")

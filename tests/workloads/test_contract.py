@@ -36,7 +36,6 @@ def test_locks_are_exact_hashed_and_name_no_host(name: str) -> None:
 
 
 @pytest.mark.live
-@pytest.mark.beside
 @pytest.mark.parametrize("name", NAMES)
 def test_prepared_proved_and_golden_answers_told_apart(name: str) -> None:
     workload = CATALOG.workload(name)
@@ -49,7 +48,6 @@ def test_prepared_proved_and_golden_answers_told_apart(name: str) -> None:
 
 
 @pytest.mark.live
-@pytest.mark.beside
 @pytest.mark.parametrize("name", NAMES)
 def test_preparing_twice_gives_the_same_model(name: str, tmp_path: Path) -> None:
     """The same files and the same golden answers; what is not trained is the same to the byte."""
@@ -66,7 +64,6 @@ def test_preparing_twice_gives_the_same_model(name: str, tmp_path: Path) -> None
 
 
 @pytest.mark.live
-@pytest.mark.beside
 @pytest.mark.parametrize("name", NAMES)
 def test_answers_keep_their_order_in_any_batch_and_are_judged(name: str, inside: Inside) -> None:
     told = inside(name, """
@@ -86,7 +83,6 @@ told = {"right": [judge(i, answers[i]) for i in range(33)],
 
 
 @pytest.mark.live
-@pytest.mark.beside
 @pytest.mark.parametrize("name", NAMES)
 def test_the_stream_follows_its_seed(name: str, inside: Inside) -> None:
     told = inside(name, """
@@ -100,7 +96,6 @@ told = {"same": one == again, "shared": len({body for body, _ in one} & {body fo
 
 
 @pytest.mark.live
-@pytest.mark.beside
 @pytest.mark.parametrize("name", NAMES)
 def test_unknown_profiles_and_devices_are_refused_in_a_sentence(name: str, inside: Inside) -> None:
     told = inside(name, """

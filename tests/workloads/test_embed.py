@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 Inside = Callable[[str, str], Any]
-pytestmark = [pytest.mark.live, pytest.mark.beside]
+pytestmark = pytest.mark.live
 
 LENGTHS = """
 loaded.tokenizer.no_padding()

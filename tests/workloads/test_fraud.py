@@ -79,7 +79,6 @@ def test_frauds_become_known_late(world: ModuleType) -> None:
 
 
 @pytest.mark.live
-@pytest.mark.beside
 def test_the_model_learned_the_rule_and_drift_hurts_it(world: ModuleType, inside: Inside) -> None:
     told = inside("fraud", """
 from transactions import World, transactions
@@ -94,7 +93,6 @@ told = [model.predict(loaded, drawn.features.tolist()) for drawn in (usual, drif
 
 
 @pytest.mark.live
-@pytest.mark.beside
 def test_bodies_are_checked_strictly(inside: Inside) -> None:
     told = inside("fraud", """
 good = json.loads(draw(1)[0][0])

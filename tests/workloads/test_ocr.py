@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 Inside = Callable[[str, str], Any]
-pytestmark = [pytest.mark.live, pytest.mark.beside]
+pytestmark = pytest.mark.live
 
 
 def test_the_model_reads_the_stream_within_the_tolerance(inside: Inside) -> None:

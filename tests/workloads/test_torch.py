@@ -13,7 +13,7 @@ from harness.run.environments import environment, environments, lacking_packages
 CATALOG = Catalog(Path(__file__).parents[2])
 NAMES = [name for name in CATALOG.workload_names() if "gpu" in CATALOG.workload(name).devices]
 Run = Callable[..., Any]
-pytestmark = [pytest.mark.live, pytest.mark.beside]
+pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")

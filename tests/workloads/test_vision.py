@@ -64,7 +64,6 @@ def test_golden_answers_differ_and_are_no_near_ties() -> None:
 
 
 @pytest.mark.live
-@pytest.mark.beside
 def test_images_of_the_stream_are_told_apart(inside: Inside) -> None:
     told = inside("vision", """
 items = [model.decode(body) for body, _ in draw(24, seed=9)]
@@ -86,7 +85,6 @@ told = {"alike": sum(not stream.same(answers[i], parsed[j]) for i in range(24) f
 
 
 @pytest.mark.live
-@pytest.mark.beside
 def test_images_are_read_cut_and_bounded(inside: Inside) -> None:
     told = inside("vision", """
 from PIL import Image
