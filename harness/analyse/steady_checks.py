@@ -5,13 +5,14 @@ import numpy as np
 from harness.analyse.frames import RunView
 from harness.analyse.load_checks import pauses_of
 from harness.analyse.load_checks import share_met as met_by
-from harness.analyse.model import Check
+from harness.analyse.model import Check, Severity
 from harness.analyse.steady import TREND_P, Stalls, growth, stalls, trend
 
 GROWN = 2.0
 GROWTH_P = 1e-3
 BEHIND_SHARE = 0.02
 DRIFTED = 1.25
+SLOW_START = 1.3
 FIRST = 10
 BUSY_BEFORE = 3.0
 BUSY_BEFORE_MS = 5.0
@@ -43,8 +44,9 @@ def saturation(view: RunView) -> Check:
 
 
 def warmup(view: RunView) -> Check:
-    """A warning where the run had not settled when it began to count; what is found is not counted. A note where the
-    load changes, for then a slow start cannot be told from its load."""
+    """A warning where the run had not settled when it began to count; what is found is not counted. A note where it was
+    slower by less than like runs differ on a shared machine (docs/audit.md), and where the load changes, for then a
+    slow start cannot be told from its load."""
     [stage, *others] = view.stages
     if others or stage.rate_end not in (None, stage.rate):
         return Check("warmup", "note", "a warm-up was not looked for: the load has several stages, or ramps",
@@ -55,11 +57,12 @@ def warmup(view: RunView) -> Check:
         return Check("warmup", "ok", "the start was no slower than the rest", figures=figures)
     seconds = max(0, int(view.rows.due_ns[found.requests])) / 1e9
     figures["seconds"] = seconds
+    severity: Severity = "warning" if found.ratio > SLOW_START else "note"
     if not found.settled:
-        return Check("warmup", "warning", "not settled within half of the run: its start was "
+        return Check("warmup", severity, "not settled within half of the run: its start was "
                      f"{found.ratio:.2f} times as slow", "raise warmup_s and the duration of the scenario", "setup",
                      figures)
-    return Check("warmup", "warning", f"not settled: the first {seconds:.2f} s were {found.ratio:.2f} times as slow "
+    return Check("warmup", severity, f"not settled: the first {seconds:.2f} s were {found.ratio:.2f} times as slow "
                  "as the rest, and are not counted", "raise warmup_s of the scenario", "setup", figures)
 
 

@@ -28,7 +28,8 @@ Kind = Literal["light", "burst", "load"]
 WARMUP_S = 1.0  # what a probe sends before it counts
 BUDGETED = 0.97  # of what is left: Poisson arrivals may be some more than expected
 
-STEP = 2.0  # no load is sent, nor promised, at more than so many times what was answered already
+BELOW = 0.9  # of a load at which the generator gave out: what it may still be asked for
+STEP = 1.5  # no load is sent, nor promised, at more than so many times what was answered already
 
 SURE = 0.80  # of the boundary: a load that a last probe can be certified to pass at, where none was
 # An interval's half: so many standard errors of the probes' speeds, and at least so much of the rate, for the fit errs
@@ -125,8 +126,9 @@ class Search:
     @property
     def reach(self) -> float:
         """The highest load worth asking for: what the generator sends, and the budget allows three probes of."""
-        settings = self.settings
-        return min(settings.most_rate, BUDGETED * settings.requests / 3 / (WARMUP_S + settings.least_s))
+        settings, blamed = self.settings, self.blamed()
+        return min(settings.most_rate, BUDGETED * settings.requests / 3 / (WARMUP_S + settings.least_s),
+                   BELOW * blamed.probe.rate if blamed else math.inf)
 
     def affords_s(self, rate: float) -> float:
         """Seconds of that load which the budget still allows, after the warm-up."""
@@ -157,14 +159,14 @@ class Search:
 
     def _runs(self, kind: Kind) -> list[Seen]:
         sent = [each for each in self.sent if each.probe.kind == kind and each.result.blames != "generator"]
-        calm = [each for each in sent if not each.result.refused]
+        calm = [each for each in sent if not each.result.refused or kind == "burst"]  # in one, something always gives
         return [each.result.seen for each in calm or sent]
 
     def blamed(self) -> Sent | None:
-        """The first probe that the generator, not the setup, limited. A burst is more than can be carried, by whom
+        """The lightest probe that the generator, not the setup, limited. A burst is more than can be carried, by whom
         does not matter."""
-        return next((each for each in self.sent if each.result.blames == "generator" and each.probe.kind != "burst"),
-                    None)
+        return min((each for each in self.sent if each.result.blames == "generator" and each.probe.kind != "burst"),
+                   key=lambda each: each.probe.rate, default=None)
 
     def answered(self) -> float:
         """The most that was answered a second by any probe."""
@@ -194,8 +196,6 @@ def search(probe: Callable[[Probe], Result], promises: Sequence[Promise], hint: 
         if under.affords_s(rate) < under.settings.least_s:
             break
         under.send("load", rate, requests)
-        if under.blamed():
-            return _nothing(under, "", twin, found)
         twin, spread, found = _model(under)
     return _found(under, twin, spread, found)
 
@@ -226,7 +226,16 @@ def _model(under: Search) -> tuple[Twin, float, Boundary]:
     twin, spread = tuned(fitted(under.runs(), under.hint, under.clients, under.settings.seed, np.ones(1)),
                          [run for run in under.runs("load") if not run.saturated],
                          strictest(under.promises).quantile or 0.99)
-    return twin, spread, boundary(twin, under.promises)
+    return twin, spread, _bounded(under, boundary(twin, under.promises))
+
+
+def _bounded(under: Search, found: Boundary) -> Boundary:
+    """The boundary, no higher than what a load that drowned the setup still answered, or than the highest load carried.
+    A setup may carry more for a while, until the first hiccup from which it does not recover."""
+    loads = [each for each in under.sent if each.probe.kind == "load" and not each.result.blames]
+    drowned = [each.result.seen.throughput() for each in loads if each.result.seen.saturated and each.verdict == "fail"]
+    carried = [each.result.seen.rate for each in loads if not each.result.seen.saturated and each.verdict != "fail"]
+    return replace(found, rate=min(found.rate, max(min(drowned), *carried, 0.0))) if drowned else found
 
 
 def _share(under: Search, share: float) -> float:
@@ -263,24 +272,24 @@ def _found(under: Search, twin: Twin, spread: float, found: Boundary) -> Found:
     promised = found.rate * (1 - under.settings.shade)
     if promised >= under.reach * 0.99:
         return _nothing(under, "the setup carries more than the load generator can send"
-                        if under.reach == under.settings.most_rate else
+                        if under.reach == under.settings.most_rate or under.blamed() else
                         f"the setup carries more than {under.settings.requests:,} requests can show", twin, found)
     if promised > STEP * under.answered():
         return _nothing(under, f"no probe came near the {promised:.0f} requests/s that it seems to carry", twin, found)
-    found = boundary(twin, under.promises, FINEST)
+    found = _bounded(under, boundary(twin, under.promises, FINEST))
     value = found.rate * (1 - under.settings.shade)
     value = min(max(value, passed if math.isfinite(passed) else 0.0), failed)
     # Speed moves the boundary more where it lies further below the ceiling: λ = φµ − c.
     half = min(max(WIDTH * spread * ceiling(twin) / found.rate, LEAST_HALF), 0.25)
-    rate = Rate(value, min(found.rate * (1 - half), value), max(found.rate * (1 + half), value))
+    rate = Rate(value, min(found.rate * (1 - half), value), max(min(found.rate * (1 + half), failed), value))
     return Found(rate, passed, failed, found.binding, found.shape, twin, replace(found, rate=value), tuple(under.sent))
 
 
 def _nothing(under: Search, why: str, twin: Twin | None = None, found: Boundary | None = None) -> Found:
     passed, failed = _edges(under)
     limited = under.blamed()
-    if limited:
+    if limited and (limited.probe.kind == "light" or "generator" in why):
         why = (f"the load generator, not the setup, was the limit at {limited.probe.rate:.0f} requests/s "
                f"({limited.result.refused})")
-    binding = "generator" if limited or "generator" in why else found.binding if found else "latency"
+    binding = "generator" if "generator" in why else found.binding if found else "latency"
     return Found(Rate(math.nan, passed, math.inf), passed, failed, binding, "", twin, found, tuple(under.sent), why)

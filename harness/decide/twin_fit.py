@@ -23,6 +23,7 @@ ENOUGH = 20
 QUICKEST = 0.05  # of requests that all met others: those that waited least
 MOST_DRAWS = 20_000
 FACTORS = np.array([0.88, 0.92, 0.95, 0.975, 1.0, 1.025, 1.05, 1.08, 1.12])
+SHARES = (0.0, 0.25, 0.5, 0.7, 0.85, 0.95)
 SPARED = (1 / 3, 2 / 3, 1.0)
 CLEARER = 0.85  # of the miss: what a share spared must bring, against chance
 RELUCTANCE = 0.5  # what a factor off 1 must explain, against the chance in a tail
@@ -86,12 +87,14 @@ def fitted(runs: Sequence[Seen], hint: Structure, clients: Clients, seed: int = 
     runs = sorted(runs, key=lambda run: run.rate)
     if not any(np.isfinite(run.latency_s).any() for run in runs):
         raise ValueError("no answer was recorded, so nothing can be fitted")
-    service = service_law(runs, hint)
     balancers = BALANCERS if hint.balancer == "connections" else (hint.balancer,)
-    twins = [Twin(spread(hint, balancer), service, clients) for balancer in balancers]
+    services = [service_law(runs, hint, share) for share in (SHARES if _roomy(runs) else (0.0,))]
     if not any(_steady(run) for run in runs):
-        return twins[0]
-    best, miss = _nearest(twins, runs, seed, factors)
+        return Twin(spread(hint, balancers[0]), services[0], clients)
+    twins = [Twin(spread(hint, balancer), service, clients) for balancer, service in product(balancers, services)]
+    service = _nearest(twins, runs, seed, np.ones(1))[0].service if len(services) > 1 else services[0]
+    best, miss = _nearest([Twin(spread(hint, balancer), service, clients) for balancer in balancers], runs, seed,
+                          factors)
     same = replace(best.service, curve_s=service.curve_s)
     other, missed = _nearest([replace(best, service=replace(same, spared=share)) for share in SPARED], runs, seed,
                              factors)
@@ -138,8 +141,9 @@ def _slower(twin: Twin, factor: float) -> Twin:
     return replace(twin, service=replace(twin.service, curve_s=twin.service.curve_s * factor))
 
 
-def service_law(runs: Sequence[Seen], hint: Structure) -> Service:
-    """The law of the batches, and the way there and back as lone requests of the lightest runs met it."""
+def service_law(runs: Sequence[Seen], hint: Structure, share: float = 0.0) -> Service:
+    """The law of the batches, and the way there and back as lone requests of the lightest runs met it. What an item
+    costs beside predicting is that `share` of what it can be at most, where no run shows it."""
     workers = hint.workers * hint.replicas
     told = [run for run in runs if run.told]
     overhead = lonely_overhead_s(runs)
@@ -148,7 +152,7 @@ def service_law(runs: Sequence[Seen], hint: Structure) -> Service:
     size, busy, seconds = (np.concatenate(parts) for parts in zip(*(batches(run, workers) for run in told),
                                                                   strict=True))
     curve, stretch, noise = _law(size, busy, seconds, hint.max_batch, workers)
-    gap = _gap_s(told, workers)
+    gap = _gap_s(told, workers) or share * _most_gap_s(told, workers, overhead)
     return Service(curve + gap / stretch[-1] * np.arange(len(curve)), stretch, noise, np.maximum(overhead - gap, 0.0))
 
 
@@ -231,6 +235,20 @@ def _gap_s(runs: Sequence[Seen], workers: int) -> float:
         return 0.0
     size, _, seconds = batches(run, workers)
     return max(workers / run.throughput() - float(seconds.sum() / size.sum()), 0.0)
+
+
+def _most_gap_s(runs: Sequence[Seen], workers: int, overhead: Floats) -> float:
+    """What an item can cost beside predicting at most: a worker was not busier than all the time, and a lone request
+    waited for it too."""
+    run = max(runs, key=lambda run: run.throughput() if math.isfinite(run.throughput()) else 0.0)
+    size, _, seconds = batches(run, workers)
+    return float(np.clip(workers / run.throughput() - seconds.sum() / size.sum(), 0.0, overhead.mean()))
+
+
+def _roomy(runs: Sequence[Seen]) -> bool:
+    """Whether setups that tell were never offered more than they answered, so that their ceiling is not known."""
+    told = [run for run in runs if run.told and math.isfinite(run.throughput())]
+    return bool(told) and _most(told) is None
 
 
 def _most(runs: Sequence[Seen]) -> Seen | None:

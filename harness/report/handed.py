@@ -1,22 +1,58 @@
-"""How the process that reports hands its kernel what it found, so that records are read once."""
+"""How the process that reports hands its kernel what it found, so that records are read once: as numbers and text."""
 
-import pickle
 import time
 from pathlib import Path
 
+import numpy as np
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from harness.analyse.explain import Explanation
 from harness.analyse.model import Analysis
+from harness.decide.twin_fit import Seen
 from harness.errors import TailraceError
-from harness.report.rows import Drawings
+from harness.report.rows import Drawings, Drawn
 
 HANDED = "TAILRACE_ANALYSIS"    # names, in the kernel's environment, the file in which it finds that
 PATIENCE_S = 600.0
+TEXT = "text"
+ARRAYS = ("due_s", "latency_s", "counted", "batch", "model_s", "inside_s")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A run drawn, without its arrays."""
+
+    duration_s: float
+    rate: float
+    tail: Explanation | None
+
+
+@dataclass(frozen=True, config=ConfigDict(ser_json_inf_nan="constants"))
+class Told:
+    """What was found, without arrays; `runs` by id, in the order of the arrays."""
+
+    analysis: Analysis
+    runs: dict[str, Figures]
+
+
+SAID = TypeAdapter(Told | None)
 
 
 def hand(found: tuple[Analysis, Drawings] | None, path: Path) -> None:
-    """Leaves what was found for the kernel that waits for it; None: nothing could be. Nobody else may write to the
-    folder of `path`: what lies there is run."""
+    """Leaves what was found for the kernel that waits for it; None: nothing could be."""
+    told, arrays = None, {}
+    if found is not None:
+        analysis, drawings = found
+        told = Told(analysis, {name: Figures(run.duration_s, run.batched.rate, run.tail)
+                               for name, run in drawings.items()})
+        for i, run in enumerate(drawings.values()):
+            arrays[f"{i}.grid"] = run.grid
+            arrays |= {f"{i}.{name}": getattr(run.batched, name) for name in ARRAYS}
+    arrays[TEXT] = np.frombuffer(SAID.dump_json(told), dtype=np.uint8)
     aside = path.with_suffix(".part")
-    aside.write_bytes(pickle.dumps(found, pickle.HIGHEST_PROTOCOL))
+    with aside.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
     aside.rename(path)
 
 
@@ -27,7 +63,11 @@ def received(path: Path) -> tuple[Analysis, Drawings]:
         if time.monotonic() > until:
             raise TailraceError(f"{path}: no analysis came within {PATIENCE_S:g} s", "make the report again")
         time.sleep(0.02)
-    found: tuple[Analysis, Drawings] | None = pickle.loads(path.read_bytes())  # noqa: S301 -- our own, from a folder of our own
-    if found is None:
-        raise TailraceError("the records could not be analysed", "the report's own message says why")
-    return found
+    with np.load(path, allow_pickle=False) as arrays:
+        told = SAID.validate_json(arrays[TEXT].tobytes())
+        if told is None:
+            raise TailraceError("the records could not be analysed", "the report's own message says why")
+        return told.analysis, {
+            name: Drawn(run.duration_s, arrays[f"{i}.grid"], run.tail,
+                        Seen(name, run.rate, **{each: arrays[f"{i}.{each}"] for each in ARRAYS}))
+            for i, (name, run) in enumerate(told.runs.items())}

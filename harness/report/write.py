@@ -38,7 +38,7 @@ def report(options: Options, out: Path) -> Analysis:
     keep_freed()                        # before any thread has memory of its own
     asked = json.dumps(asdict(options) | {"results": str(Path(options.results).resolve())})
     with tempfile.TemporaryDirectory(prefix="tailrace-") as scratch, ThreadPoolExecutor(1) as beside:
-        handed = Path(scratch) / "analysis.json"
+        handed = Path(scratch) / "analysis.npz"
         notebook = beside.submit(execute, SOURCES / "comparison.py", {ENVIRONMENT: asked, HANDED: str(handed)})
         found = None
         try:

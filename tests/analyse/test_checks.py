@@ -226,6 +226,17 @@ def test_a_cold_start_is_noticed(queue: Queue, seen: Seen) -> None:
     assert accused(seen(columns))["warmup"] == "warning"
 
 
+def test_a_start_slower_by_no_more_than_like_runs_differ_is_not_counted_and_accuses_nobody(queue: Queue,
+                                                                                           seen: Seen) -> None:
+    columns = queue(17, service_ms=0.6)
+    steady = columns["due_ns"] + 600_000 + columns["due_ns"] // 7 % 120_000
+    columns["done_ns"] = steady + np.where(columns["due_ns"] < 5 * 10**9, 165_000, 0)
+    check = found(seen(columns))["warmup"]
+    assert check.severity == "note"
+    assert 1.2 < check.figures["ratio"] < 1.3
+    assert check.figures["seconds"] == pytest.approx(5.0, abs=0.5)
+
+
 def test_a_setup_that_tells_more_time_than_passed_is_noticed(queue: Queue, seen: Seen) -> None:
     columns = queue(18)
     assert accused(seen({**columns, "model_us": columns["model_us"] + 50_000})) == {"server_timing": "warning"}

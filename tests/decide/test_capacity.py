@@ -116,6 +116,15 @@ def test_a_server_that_drowns_is_judged_by_the_loads_it_carries() -> None:
     assert found.rate.value == pytest.approx(TRUTH, rel=0.06)
 
 
+def test_what_it_carries_for_a_moment_is_not_its_capacity() -> None:
+    """Bursts are answered twice as fast as loads: until the first hiccup, which no probe so short meets."""
+    hasty = replace(SERVER, service=replace(SERVER.service, curve_s=SERVER.service.curve_s / 2))
+    found = search(lambda probe: asked(probe, hasty if probe.kind == "burst" else SERVER), PROMISE, Structure(),
+                   Clients(timeout_s=30.0))
+    assert found.rate.value <= 1.03 / SERVICE_S
+    assert found.rate.low <= found.rate.value <= found.rate.high <= found.first_failed
+
+
 def test_a_generator_that_gives_out_in_the_burst_does_not_end_the_search() -> None:
     """More is sent than can be carried, on purpose: what limits it does not matter while loads can be sent."""
     def limited(probe: Probe) -> Result:
