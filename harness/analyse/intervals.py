@@ -20,7 +20,7 @@ from harness.analyse.sequential import NONE, Floats, pooled_correlations, rememb
 
 LEAST = 100.0
 RARE = 2.0           # times 1 / (1 - q) beyond p99: with once, those told too often were the lucky ones
-SPANS = 1150.0
+SPANS = 1350.0
 BURSTY = 0.95        # a tail that forgets so much more slowly than the body comes in bursts
 PLENTY = 4.0         # times what is needed by other counts: no luck
 HALF = 0.5
@@ -59,7 +59,7 @@ def worth(runs: Sequence[Timed], q: float, threshold_ms: float) -> tuple[float, 
     By autocorrelation (`effective`), `needed_samples`; counted so within short runs they come out two to six times too
     many where a queue remembers for long. So also by the batches that the certificate would take: 100 for p99, 2 000
     for p99.9. And where the tail remembers longer than the body of latencies does, as in a queue whose bursts make it,
-    by spans of the body's memory (`spans`), 1 150 of which count as `needed_samples`: short runs that were spared the
+    by spans of the body's memory (`spans`), 1 350 of which count as `needed_samples`: short runs that were spared the
     bursts would else be told the more often.
     """
     needed, rare = float(needed_samples(q)), min(q, 1 - q)
