@@ -187,7 +187,7 @@ def search(probe: Callable[[Probe], Result], promises: Sequence[Promise], hint: 
     under = Search(probe, wanted, hint, clients, settings or Settings())
     why = _calibrate(under)
     if why:
-        return _nothing(under, why)
+        return _nothing(under, why, generator=under.blamed() is not None)
     twin, spread, found = _model(under)
     for share, requests in under.settings.plan:
         if under.left <= 0 or found.rate <= 0 or _settled(under, found.rate):
@@ -235,7 +235,7 @@ def _bounded(under: Search, found: Boundary) -> Boundary:
     loads = [each for each in under.sent if each.probe.kind == "load" and not each.result.blames]
     drowned = [each.result.seen.throughput() for each in loads if each.result.seen.saturated and each.verdict == "fail"]
     carried = [each.result.seen.rate for each in loads if not each.result.seen.saturated and each.verdict != "fail"]
-    return replace(found, rate=min(found.rate, max(min(drowned), *carried, 0.0))) if drowned else found
+    return replace(found, rate=min(found.rate, max([min(drowned), *carried]))) if drowned else found
 
 
 def _share(under: Search, share: float) -> float:
@@ -271,9 +271,10 @@ def _found(under: Search, twin: Twin, spread: float, found: Boundary) -> Found:
     passed, failed = _edges(under)
     promised = found.rate * (1 - under.settings.shade)
     if promised >= under.reach * 0.99:
-        return _nothing(under, "the setup carries more than the load generator can send"
-                        if under.reach == under.settings.most_rate or under.blamed() else
-                        f"the setup carries more than {under.settings.requests:,} requests can show", twin, found)
+        generator = under.reach == under.settings.most_rate or under.blamed() is not None
+        return _nothing(under, "the setup carries more than the load generator can send" if generator else
+                        f"the setup carries more than {under.settings.requests:,} requests can show", twin, found,
+                        generator=generator)
     if promised > STEP * under.answered():
         return _nothing(under, f"no probe came near the {promised:.0f} requests/s that it seems to carry", twin, found)
     found = _bounded(under, boundary(twin, under.promises, FINEST))
@@ -285,11 +286,13 @@ def _found(under: Search, twin: Twin, spread: float, found: Boundary) -> Found:
     return Found(rate, passed, failed, found.binding, found.shape, twin, replace(found, rate=value), tuple(under.sent))
 
 
-def _nothing(under: Search, why: str, twin: Twin | None = None, found: Boundary | None = None) -> Found:
+def _nothing(under: Search, why: str, twin: Twin | None = None, found: Boundary | None = None, *,
+             generator: bool = False) -> Found:
+    """No capacity, and why; `generator` says that it was the limit."""
     passed, failed = _edges(under)
     limited = under.blamed()
-    if limited and (limited.probe.kind == "light" or "generator" in why):
+    if generator and limited:
         why = (f"the load generator, not the setup, was the limit at {limited.probe.rate:.0f} requests/s "
                f"({limited.result.refused})")
-    binding = "generator" if "generator" in why else found.binding if found else "latency"
+    binding = "generator" if generator else found.binding if found else "latency"
     return Found(Rate(math.nan, passed, math.inf), passed, failed, binding, "", twin, found, tuple(under.sent), why)

@@ -88,7 +88,8 @@ def fitted(runs: Sequence[Seen], hint: Structure, clients: Clients, seed: int = 
     if not any(np.isfinite(run.latency_s).any() for run in runs):
         raise ValueError("no answer was recorded, so nothing can be fitted")
     balancers = BALANCERS if hint.balancer == "connections" else (hint.balancer,)
-    services = [service_law(runs, hint, share) for share in (SHARES if _roomy(runs) else (0.0,))]
+    told = [run for run in runs if run.told]
+    services = [service_law(runs, hint, share) for share in (SHARES if told and not _full(told) else (0.0,))]
     if not any(_steady(run) for run in runs):
         return Twin(spread(hint, balancers[0]), services[0], clients)
     twins = [Twin(spread(hint, balancer), service, clients) for balancer, service in product(balancers, services)]
@@ -152,7 +153,7 @@ def service_law(runs: Sequence[Seen], hint: Structure, share: float = 0.0) -> Se
     size, busy, seconds = (np.concatenate(parts) for parts in zip(*(batches(run, workers) for run in told),
                                                                   strict=True))
     curve, stretch, noise = _law(size, busy, seconds, hint.max_batch, workers)
-    gap = _gap_s(told, workers) or share * _most_gap_s(told, workers, overhead)
+    gap = _gap_s(told, workers, share, overhead)
     return Service(curve + gap / stretch[-1] * np.arange(len(curve)), stretch, noise, np.maximum(overhead - gap, 0.0))
 
 
@@ -226,35 +227,27 @@ def line(sizes: NDArray[np.int64], means: Floats, counts: NDArray[np.int64]) -> 
     return (float(a), float(b)) if a > 0 else (0.0, float(np.average(means / sizes, weights=weights)))
 
 
-def _gap_s(runs: Sequence[Seen], workers: int) -> float:
+def _gap_s(runs: Sequence[Seen], workers: int, share: float, overhead: Floats) -> float:
     """Seconds that an item costs a worker beside predicting (reading, writing, what feeds it), from the run that
-    answered most; 0 where none was offered more than it answered. One that drowned may answer less than one that was
-    nearly full: the ceiling is not always where most was offered."""
-    run = _most(runs)
+    answered most, which was busy all the time where any was offered more than it answered. (One that drowned may answer
+    less than one that was nearly full.) Else that `share` of what it can be: no worker was busier than that, and a lone
+    request waited for it too. 0 where no run is long enough."""
+    run = _fastest(runs)
     if run is None:
         return 0.0
     size, _, seconds = batches(run, workers)
-    return max(workers / run.throughput() - float(seconds.sum() / size.sum()), 0.0)
+    most = max(workers / run.throughput() - float(seconds.sum() / size.sum()), 0.0)
+    return most if _full(runs) else share * min(most, float(overhead.mean()))
 
 
-def _most_gap_s(runs: Sequence[Seen], workers: int, overhead: Floats) -> float:
-    """What an item can cost beside predicting at most: a worker was not busier than all the time, and a lone request
-    waited for it too."""
-    run = max(runs, key=lambda run: run.throughput() if math.isfinite(run.throughput()) else 0.0)
-    size, _, seconds = batches(run, workers)
-    return float(np.clip(workers / run.throughput() - seconds.sum() / size.sum(), 0.0, overhead.mean()))
+def _fastest(runs: Sequence[Seen]) -> Seen | None:
+    """The run that answered most a second; None where none is long enough to say."""
+    return max((run for run in runs if math.isfinite(run.throughput())), key=Seen.throughput, default=None)
 
 
-def _roomy(runs: Sequence[Seen]) -> bool:
-    """Whether setups that tell were never offered more than they answered, so that their ceiling is not known."""
-    told = [run for run in runs if run.told and math.isfinite(run.throughput())]
-    return bool(told) and _most(told) is None
-
-
-def _most(runs: Sequence[Seen]) -> Seen | None:
-    """The run that answered most a second, where any was offered more than it answered; else None."""
-    told = [run for run in runs if math.isfinite(run.throughput())]
-    return max(told, key=Seen.throughput) if any(run.saturated for run in told) else None
+def _full(runs: Sequence[Seen]) -> bool:
+    """Whether any run was offered more than it answered, so that the ceiling is known."""
+    return any(run.saturated for run in runs)
 
 
 def lonely_overhead_s(runs: Sequence[Seen]) -> Floats:
@@ -286,7 +279,7 @@ def _untold(runs: Sequence[Seen], workers: int) -> Service:
     if not len(seconds):
         raise ValueError("the lightest run holds no answer, so nothing can be fitted")
     mean = float(seconds.mean())
-    best = _most(runs)
+    best = _fastest(runs) if _full(runs) else None
     at_most = workers / best.throughput() if best else mean
     stretch = np.concatenate([[1.0], np.linspace(1.0, max(at_most / mean, 1.0), workers)])
     part = min(at_most / mean, 1.0)

@@ -169,6 +169,18 @@ def test_a_generator_at_its_limit_is_refused() -> None:
     assert "generator" in found.why
 
 
+def test_a_host_that_disturbs_the_generator_is_not_called_its_limit() -> None:
+    """Whose fault it is stands in `blames`, whatever the sentence names."""
+    def unanswered(probe: Probe) -> Result:
+        seen = asked(probe).seen
+        return Result(replace(seen, latency_s=np.full(len(seen.due_s), np.inf)),
+                      "other processes used 93% of the generator's CPUs", "host")
+
+    found = search(unanswered, PROMISE, Structure(), Clients(timeout_s=30.0))
+    assert found.binding == "latency"
+    assert found.why == "other processes used 93% of the generator's CPUs"
+
+
 def test_a_promise_broken_at_every_load_has_no_capacity() -> None:
     found = search(asked, (parse_promise("p(99)", "< 6ms"),), Structure(), Clients(timeout_s=30.0),
                    Settings(plan=((0.9, 1_000),)))

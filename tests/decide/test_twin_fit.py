@@ -68,6 +68,12 @@ def test_a_server_that_tells_little_of_its_work_and_must_be_woken_is_found() -> 
     assert twin.service.spared >= 1 / 3
 
 
+def test_a_run_too_short_to_tell_its_throughput_is_fitted_all_the_same() -> None:
+    twin = fitted([recorded(KEPT, 20.0, 25, tells=True)], Structure(workers=3, balancer="connections"), CLIENTS)
+    assert twin.service.curve_s[1] == pytest.approx(0.008, rel=0.2)
+    assert np.all(np.isfinite(twin.service.overhead_s))
+
+
 def test_the_ceiling_is_not_that_of_a_run_that_drowned() -> None:
     """Under far too much load it answers half as fast as under a little too much."""
     drowning = replace(BATCHING, service=replace(BATCHING.service, stretch=BATCHING.service.stretch * 2))

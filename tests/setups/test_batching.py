@@ -21,7 +21,8 @@ def test_an_answer_says_where_its_time_went(deploy: Deploy, setup: str) -> None:
     reply, took_ms = server.timed({"x": 3, "ms": 50})
     parts = dict(part.split(";dur=") for part in reply.headers["server-timing"].split(", "))
     assert list(parts)[:3] == ["queue", "wait", "model"]
-    assert float(parts["model"]) >= 50
+    assert 50 <= float(parts["model"]) < 150
+    assert float(parts["queue"]) < 50
     assert float(parts["queue"]) + float(parts["model"]) <= took_ms
     assert float(parts["wait"]) == 0
     assert reply.headers["x-batch-size"] == "1"
@@ -119,7 +120,7 @@ def test_work_past_its_deadline_never_reaches_the_model(deploy: Deploy, setup: s
     start = time.monotonic()
     late = server.predict({"x": 1}, x_request_timeout_ms="100")
     assert late.status == 504
-    assert time.monotonic() - start > 0.09
+    assert 0.09 < time.monotonic() - start < 0.3
     assert not busy.done(), "it was told when its time was up, not when the model was free"
     assert busy.result().status == 200
     assert server.predict({"x": 1}, x_request_timeout_ms="-5").status == 504

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.catalog.discover import Catalog
-from harness.run.environments import environment
+from harness.run.environments import environment, environments, lacking_packages
 from harness.run.prepare import prepare
 
 CATALOG = Catalog(Path(__file__).parents[2])
@@ -97,5 +97,20 @@ def beside() -> Callable[[str, Path, str, dict[str, str]], Any]:
                               capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def with_torch(beside: Callable[[str, Path, str, dict[str, str]], Any]) -> Callable[..., Any]:
+    """`beside`, where PyTorch can be imported; variables come by name. Skips where it cannot be had."""
+    setup = CATALOG.setup("torchserve")     # the one lock in the tree that holds PyTorch
+    lacking = lacking_packages(setup.needs.packages)
+    if lacking:
+        pytest.skip(f"no package index or wheel folder has {lacking[0]}")
+
+    def run(name: str, code: str, **variables: str) -> Any:
+        [there] = environments(setup, CATALOG.workload(name))
+        return beside(name, there.python, code, variables)
 
     return run

@@ -6,10 +6,6 @@ from typing import Any
 
 import pytest
 
-from harness.catalog.discover import Catalog
-from harness.run.environments import environments, lacking_packages
-
-CATALOG = Catalog(Path(__file__).parents[2])
 Run = Callable[..., Any]
 pytestmark = pytest.mark.live
 HEAD = """
@@ -38,25 +34,16 @@ right = [CpuEngine(file, 2, model._SPEC).compute(each) for each in batches]
 
 
 @pytest.fixture(scope="module")
-def run(beside: Callable[[str, Path, str, dict[str, str]], Any]) -> Run:
-    """Runs code, after HEAD, where PyTorch can be imported beside a workload; what `told` holds comes back."""
-    setup = CATALOG.setup("torchserve")     # the one lock in the tree that holds PyTorch
-    lacking = lacking_packages(setup.needs.packages)
-    if lacking:
-        pytest.skip(f"no package index or wheel folder has {lacking[0]}")
-
-    def code_in(name: str, code: str, **variables: str) -> Any:
-        [there] = environments(setup, CATALOG.workload(name))
-        return beside(name, there.python, HEAD + code, {"TESTS": str(Path(__file__).parent), **variables})
-
-    return code_in
+def lane(with_torch: Run) -> Run:
+    """`with_torch`, after HEAD."""
+    return lambda name, code: with_torch(name, HEAD + code, TESTS=str(Path(__file__).parent))
 
 
 @pytest.mark.parametrize(("name", "precision", "gap"), [
     ("embed", "full", 1e-4), ("embed", "half", 5e-3), ("ocr", "full", 1e-3), ("vision", "full", 1e-4)])
 def test_captured_and_uncaptured_buckets_in_any_order_race_with_nothing(name: str, precision: str, gap: float,
-                                                                        run: Run) -> None:
-    told = run(name, """
+                                                                        lane: Run) -> None:
+    told = lane(name, """
 with Cuda() as cuda:
     engine = opened(cuda)
     gaps = []
@@ -78,8 +65,8 @@ told = {"races": cuda.races, "gap": max(gaps), "captured": cuda.captured, "warm"
     assert (told["times"], told["fine"]) == (["copy", "kernel"], True)
 
 
-def test_where_a_capture_fails_kernels_are_started_one_by_one_and_a_line_says_so(run: Run) -> None:
-    told = run("embed", """
+def test_where_a_capture_fails_kernels_are_started_one_by_one_and_a_line_says_so(lane: Run) -> None:
+    told = lane("embed", """
 with Cuda(refuses=True) as cuda, contextlib.redirect_stderr(io.StringIO()) as said:
     engine = opened(cuda)
     gap = max(apart(engine.compute(each), other) for each, other in zip(batches, right))
@@ -90,8 +77,8 @@ told = {"said": said.getvalue(), "kept": len(engine._lane._captured), "gap": gap
     assert told["gap"] < 1e-4
 
 
-def test_no_shape_is_captured_beyond_the_servers_largest_batch(run: Run) -> None:
-    told = run("embed", """
+def test_no_shape_is_captured_beyond_the_servers_largest_batch(lane: Run) -> None:
+    told = lane("embed", """
 with Cuda() as cuda:
     engine = opened(cuda)
     gap = max(apart(engine.compute(each), other) for each, other in zip(batches, right))
@@ -102,9 +89,9 @@ told = {"shapes": sorted(engine._lane._captured), "gap": gap}
     assert told["gap"] < 1e-4
 
 
-def test_mistakes_on_a_device_would_be_seen(run: Run) -> None:
+def test_mistakes_on_a_device_would_be_seen(lane: Run) -> None:
     """The rules themselves: each fault that was sown is found."""
-    told = run("embed", """
+    told = lane("embed", """
 from accelerator.torch_engine import CpuLane
 engine = TorchEngine(file, spec, CpuLane(), "full")
 def races(lane=lanes.CudaLane, **how):

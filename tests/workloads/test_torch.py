@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.catalog.discover import Catalog
-from harness.run.environments import environment, environments, lacking_packages
+from harness.run.environments import environment
 
 CATALOG = Catalog(Path(__file__).parents[2])
 NAMES = [name for name in CATALOG.workload_names() if "gpu" in CATALOG.workload(name).devices]
@@ -16,24 +16,9 @@ Run = Callable[..., Any]
 pytestmark = pytest.mark.live
 
 
-@pytest.fixture(scope="module")
-def run(beside: Callable[[str, Path, str, dict[str, str]], Any]) -> Run:
-    """Runs code where PyTorch can be imported beside a workload; what `told` holds comes back."""
-    setup = CATALOG.setup("torchserve")     # the one lock in the tree that holds PyTorch
-    lacking = lacking_packages(setup.needs.packages)
-    if lacking:
-        pytest.skip(f"no package index or wheel folder has {lacking[0]}")
-
-    def code_in(name: str, code: str, **variables: str) -> Any:
-        [there] = environments(setup, CATALOG.workload(name))
-        return beside(name, there.python, code, variables)
-
-    return code_in
-
-
 @pytest.mark.parametrize("name", NAMES)
-def test_golden_answers_and_random_batches_are_those_of_the_cpu(name: str, run: Run) -> None:
-    told = run(name, """
+def test_golden_answers_and_random_batches_are_those_of_the_cpu(name: str, with_torch: Run) -> None:
+    told = with_torch(name, """
 loaded, cpu = model.load(directory, 2, "torch-cpu"), model.load(directory, 2)
 small = Buckets((1, 2, 4), model._SPEC.buckets.lengths, warm_cells=0)
 spec = replace(model._SPEC, buckets=small)
@@ -66,9 +51,9 @@ told = {"golden": wrong(loaded, range(len(golden))), "names": [names, sorted(loa
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_half_precision_keeps_golden_answers(name: str, run: Run) -> None:
+def test_half_precision_keeps_golden_answers(name: str, with_torch: Run) -> None:
     """PyTorch has no fast half precision on a CPU: three items are enough."""
-    told = run(name, """
+    told = with_torch(name, """
 loaded = model.load(directory, 2, "torch-cpu")
 arrays = model.prepare(host, [model.decode(bodies[0])])
 told = {"golden": wrong(loaded, range(3)), "refused": refused(lambda: model.load(directory, 1)),
@@ -81,8 +66,8 @@ told = {"golden": wrong(loaded, range(3)), "refused": refused(lambda: model.load
     assert told["weights"] == "torch.float16"
 
 
-def test_threads_may_share_an_engine(run: Run) -> None:
-    told = run("embed", """
+def test_threads_may_share_an_engine(with_torch: Run) -> None:
+    told = with_torch("embed", """
 loaded = model.load(directory, 1, "torch-cpu")
 texts = [drawn(count, count) for count in range(1, 7)]
 right = [np.array(model.predict(loaded, each)) for each in texts]
@@ -97,8 +82,8 @@ told = [float(np.abs(a - b).max()) for a, b in zip(found, right)]
     assert max(told) < 1e-6
 
 
-def test_what_cannot_be_had_is_said_in_a_sentence(run: Run) -> None:
-    told = run("embed", """
+def test_what_cannot_be_had_is_said_in_a_sentence(with_torch: Run) -> None:
+    told = with_torch("embed", """
 import torch
 from accelerator.onnx_file import Graph, Node
 from accelerator.program import Program
@@ -186,11 +171,11 @@ case("cast", "Cast", [4, 5], to=TensorProto.INT64); case("cast image", "Cast", [
 """
 
 
-def test_every_operator_computes_what_onnx_runtime_does(run: Run, tmp_path: Path) -> None:
+def test_every_operator_computes_what_onnx_runtime_does(with_torch: Run, tmp_path: Path) -> None:
     lock = CATALOG.workload("embed").prepare_lock
     assert lock
     subprocess.run([environment([lock]).python, "-c", MODELS, tmp_path], check=True)
-    told = run("embed", """
+    told = with_torch("embed", """
 import onnxruntime, torch, warnings
 from accelerator.onnx_file import read_onnx
 from accelerator.operators import OPERATORS
