@@ -36,7 +36,7 @@ right = [CpuEngine(file, 2, model._SPEC).compute(each) for each in batches]
 @pytest.fixture(scope="module")
 def lane(with_torch: Run) -> Run:
     """`with_torch`, after HEAD."""
-    return lambda name, code: with_torch(name, HEAD + code, TESTS=str(Path(__file__).parent))
+    return lambda name, code, **more: with_torch(name, HEAD + code, TESTS=str(Path(__file__).parent), **more)
 
 
 @pytest.mark.parametrize(("name", "precision", "gap"), [
