@@ -23,9 +23,10 @@ from pathlib import Path
 import numpy as np
 
 from harness.analyse.quantiles import effective_size, order_statistic_interval
+from harness.cli.predict_known import spoiled
 from harness.decide.twin import Clients, Service, Structure, Twin, at_rates, ceiling, play
 from harness.decide.twin_fit import QUANTILES, Seen, quantiles_s
-from harness.decide.twin_predict import learned, why_not
+from harness.decide.twin_predict import LEAST_ANSWERS, learned, why_not
 from harness.decide.twin_read import clients_of, scenario_of, seen, structure_of
 from harness.record.read import StoredRun, find_runs
 
@@ -66,11 +67,11 @@ def held_out(runs: list[StoredRun]) -> list[Held]:
     first = runs[0]
     hint = structure_of(first.meta.knobs, first.meta.setup_facts, len(first.meta.server_cpus),
                         first.meta.device)
-    clients = clients_of(scenario_of(first))
+    clients = clients_of(scenario_of(first.meta))
     views = [seen(run) for run in runs]
     found = []
     for run, view in zip(runs, views, strict=True):
-        if view.saturated:
+        if view.saturated or view.counted.sum() < LEAST_ANSWERS:
             continue
         others = [other for other, kept in zip(views, runs, strict=True) if kept.meta.load != run.meta.load]
         if len(others) < 3:
@@ -121,7 +122,7 @@ def main() -> int:
     cells: dict[tuple[str, ...], list[StoredRun]] = defaultdict(list)
     for run in find_runs(args.results).runs:
         if args.plan in (None, run.meta.plan) and run.meta.status == "ok" and run.has_rows \
-                and not scenario_of(run).closed:
+                and not scenario_of(run.meta).closed and not spoiled(run):
             cells[cell_of(run)].append(run)
     held = [each for cell in sorted(cells) for each in held_out(cells[cell])]
     print("| workload | setup | load req/s | measured p99 ms | (its own ±) | predicted | error | |\n"

@@ -132,9 +132,9 @@ def _told_pauses(found: Pauses) -> dict[str, tuple[int, float]]:
 
 def _examples(known: Evidence, slow: NDArray[np.intp], table: NDArray[np.float64],
               latency: NDArray[np.float64]) -> tuple[Example, ...]:
-    """The slowest request of each main cause, most frequent first, then the slowest of the rest."""
-    best = table.argmax(axis=1)
-    causes = sorted(set(best.tolist()), key=lambda cause: -np.count_nonzero(best == cause))
+    """The slowest request of each main cause, in the order of their shares, then the slowest of the rest."""
+    best, shares = table.argmax(axis=1), table.mean(axis=0)
+    causes = sorted(set(best.tolist()), key=lambda cause: -shares[cause])
     first = [int(np.flatnonzero(best == cause)[0]) for cause in causes]
     chosen = (first + [row for row in range(len(slow)) if row not in first])[:EXAMPLES]
     seen = known.seen

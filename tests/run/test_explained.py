@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from harness.analyse.explain import Explanation, explain
+from harness.analyse.frames import read_view
+from harness.audit.clean import disturbances
 from harness.catalog.discover import Catalog
 from harness.plan.attempt import Attempt
 from harness.plan.expand import resolve_knobs
@@ -24,6 +26,7 @@ pytestmark = pytest.mark.live
 TOYS = Path(__file__).parents[1] / "toys"
 SERVER, HOST = ("toy.tells_times",), ("toy.tells_times", "harness.load.generator", "hiccup.py")
 STOP_S = 0.3
+TRIES = 3
 Tell = Callable[..., StoredRun]
 
 
@@ -79,10 +82,18 @@ def tell(bench: Bench, scratch_parent: Path) -> Tell:
     return run
 
 
-def dominated(run: StoredRun, cause: str) -> Explanation:
-    """What explains the run, whose greatest cause must be this one."""
-    assert (run.meta.status, run.meta.reason) == ("ok", "")
-    found = explain(run)
+def dominated(cause: str, tell: Tell, **done: Any) -> Explanation:
+    """What explains such a run, whose greatest cause must be this one.
+
+    The slowest percent is three requests: a pause of a shared machine outweighs what was done here. Where the gauges
+    beside the run tell of one, it is measured again, twice at most.
+    """
+    for _ in range(TRIES):
+        run = tell(**done)
+        assert (run.meta.status, run.meta.reason) == ("ok", "")
+        found = explain(run)
+        if found.shares.get(cause, 0) > 0.5 or not disturbances(read_view(run)):
+            break
     assert next(iter(found.shares)) == cause, found
     assert found.shares[cause] > 0.5, found.shares
     assert found.examples[0].cause == cause
@@ -92,49 +103,49 @@ def dominated(run: StoredRun, cause: str) -> Explanation:
 
 
 def test_a_batch_that_waits_for_company(tell: Tell) -> None:
-    found = dominated(tell("waits"), "batch")
+    found = dominated("batch", tell, habit="waits")
     assert found.examples[0].parts_ms["wait"] > 90
 
 
 def test_a_garbage_collection(tell: Tell) -> None:
-    found = dominated(tell("collects"), "collection")
+    found = dominated("collection", tell, habit="collects")
     assert max(example.parts_ms["gc"] for example in found.examples) > 90
 
 
 def test_connections_that_do_not_last(tell: Tell) -> None:
-    found = dominated(tell("closes"), "cold")
+    found = dominated("cold", tell, habit="closes")
     assert found.examples[0].parts_ms["respond"] > 80
 
 
 def test_an_answer_in_two_halves(tell: Tell) -> None:
-    found = dominated(tell("trickles"), "network")
+    found = dominated("network", tell, habit="trickles")
     assert found.examples[0].parts_ms["receive"] > 90
 
 
-def test_long_inputs(tell: Tell) -> None:
-    run = tell(profile="long")
-    assert sorted(set((run.payload_bytes() // 10_000).tolist())) == [0, 2]
-    dominated(run, "long_input")
+def test_long_inputs(tell: Tell, bench: Bench) -> None:
+    found = dominated("long_input", tell, profile="long")
+    sizes = open_run(bench.folder / found.run_id).payload_bytes()
+    assert sorted(set((sizes // 10_000).tolist())) == [0, 2]
 
 
 def test_bursts(tell: Tell) -> None:
-    dominated(tell(arrivals="burst", burst=40), "burst")
+    dominated("burst", tell, arrivals="burst", burst=40)
 
 
 def test_more_load_than_it_can_serve(tell: Tell) -> None:
-    dominated(tell(arrivals="constant", rate=600.0), "capacity")
+    dominated("capacity", tell, arrivals="constant", rate=600.0)
 
 
 def test_a_server_that_is_stopped(tell: Tell) -> None:
-    found = dominated(tell(stop=SERVER), "server_pause")
+    found = dominated("server_pause", tell, stop=SERVER)
     assert found.pauses["server"][1] == pytest.approx(1e3 * STOP_S, rel=0.3)
 
 
 def test_a_server_that_stalls_and_tells_nothing_true(tell: Tell) -> None:
-    found = dominated(tell(toy="stalls", rate=100.0), "server_pause")
+    found = dominated("server_pause", tell, toy="stalls", rate=100.0)
     assert any("tells no times of its own that can be believed" in line for line in found.cannot)
 
 
 def test_a_host_that_is_stopped(tell: Tell) -> None:
-    found = dominated(tell(stop=HOST), "host_pause")
+    found = dominated("host_pause", tell, stop=HOST)
     assert found.pauses["host"][1] > 0.8e3 * STOP_S
