@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
-# Tests and runs start Python hundreds of times: compile the harness once, not in each, whatever the shell says.
+# Tests and runs start Python hundreds of times: what one compiles is kept for the others, whatever the shell says.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: race test test-fast test-simulated test-live lint lock clean
@@ -34,11 +34,11 @@ test-live: .venv/dev
 .venv/bootstrap: requirements/bootstrap.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tailrace needs Python 3.11 or newer: make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --require-hashes --only-binary :all: -r $<
+	$(BIN)/pip install -q --no-compile --require-hashes --only-binary :all: -r $<
 	touch $@
 
 .venv/harness: requirements/harness.txt pyproject.toml .venv/bootstrap
-	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r $<
+	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r $<
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 

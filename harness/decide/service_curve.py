@@ -9,7 +9,7 @@ from harness.decide.twin import Floats
 from harness.decide.twin_fit import ENOUGH, Seen, batches, line
 
 SPREAD = (0.1, 0.9)
-ENOUGH_REQUESTS = 20_000    # of a run, its last ones: more make no curve more certain, and batches are found by sorting
+ENOUGH_REQUESTS = 10_000    # of a run, its last ones: more make no curve more certain, and batches are found by sorting
 
 
 @dataclass(frozen=True)

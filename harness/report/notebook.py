@@ -33,7 +33,8 @@ def execute(source: Path, environment: Mapping[str, str], folder: Path | None = 
         manager = AsyncKernelManager(
             kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[scratch]),
             connection_file=str(own / "connection.json"), transport="ipc", ip=str(own / "ipc"))
-        client = NotebookClient(notebook, km=manager, timeout=TIMEOUT_S, record_timing=False)
+        client = NotebookClient(notebook, km=manager, timeout=TIMEOUT_S, record_timing=False,
+                                shutdown_kernel="immediate")  # it holds nothing; asked, it takes 3 s to leave
         try:
             # Without cleanup_kc a kernel whose manager was given would be left running.
             client.execute(cwd=str(folder or Path.cwd()), cleanup_kc=True,
