@@ -36,7 +36,7 @@ from harness.catalog.slo import Promise, parse_promise
 from harness.decide.capacity import Probe, Result, search
 from harness.decide.capacity_boundary import boundary, excess
 from harness.decide.twin import Clients, Service, Structure, Twin, ceiling, play, poisson_s
-from harness.decide.twin_fit import Seen
+from harness.decide.twin_seen import Seen
 
 SHAPES = ("single", "batching", "workers", "waiting", "refusing", "quick")
 TRUTH_REQUESTS, TRUTH_SEEDS, TRUTH_STEPS = 300_000, (101, 102), 5

@@ -5,10 +5,10 @@
     python benchmarks/twin.py --speed
 
 For each setup and workload, each load that was not saturated is predicted by a twin fitted to the runs of all other
-loads, given the due times it was sent at. The error is |predicted p99 ÷ measured p99 − 1|; beside it, how far a single
-run's p99 can be known at all (the half-width of its own 95 % interval). A prediction abstains where its range or the
-error held out among the other loads says so. Targets: median at most 10 %, 90th percentile at most 20 %; 500
-configurations in at most 10 s.
+loads, given the due times and the payloads' lengths it was sent with. The error is |predicted p99 ÷ measured p99 − 1|,
+repetitions pooled; beside it, how far a measured p99 can be known at all (the half-width of its own 95 % interval). A
+prediction abstains where its range or the error held out among the other loads says so. Targets: median at most 10 %,
+90th percentile at most 20 %; 500 configurations in at most 10 s.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import math
 import sys
 import time
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,18 +26,20 @@ import numpy as np
 from harness.analyse.quantiles import effective_size, order_statistic_interval
 from harness.cli.predict_known import spoiled
 from harness.decide.twin import Clients, Service, Structure, Twin, at_rates, ceiling, play
-from harness.decide.twin_fit import QUANTILES, Seen, quantiles_s
-from harness.decide.twin_predict import LEAST_ANSWERS, learned, why_not
+from harness.decide.twin_predict import LEAST_ANSWERS, learned, loads, p99_of, seen_p99, why_not
 from harness.decide.twin_read import clients_of, scenario_of, seen, structure_of
+from harness.decide.twin_seen import Seen
 from harness.record.read import StoredRun, find_runs
 
 MEDIAN, NINTH = 0.10, 0.20
 CONFIGURATIONS, LONGEST_S = 500, 10.0
+LEAST_OTHERS = 3
 
 
 @dataclass(frozen=True)
 class Held:
-    """One load predicted from the others; latencies in ms."""
+    """One load, all its runs together, predicted from the others; latencies in ms. `expected` is the error that the
+    prediction gives as its own."""
 
     setup: str
     workload: str
@@ -46,16 +49,17 @@ class Held:
     noise: float
     balancer: str
     abstains: str
-    run_id: str
+    run_ids: list[str]
+    expected: float
 
     @property
     def error(self) -> float:
         return abs(self.predicted_ms / self.measured_ms - 1)
 
 
-def own_noise(run: Seen) -> float:
-    """Half the width of the run's own p99 interval, as a share; NaN where the run cannot bound it."""
-    latency = (run.latency_s[run.counted] * 1e3).astype(np.float32)
+def own_noise(runs: list[Seen]) -> float:
+    """Half the width of the measured p99's own interval, as a share; NaN where the runs cannot bound it."""
+    latency = np.concatenate([run.latency_s[run.counted] for run in runs]).astype(np.float32) * 1e3
     ordered = np.sort(latency)
     size = effective_size(latency >= ordered[int(0.99 * (len(ordered) - 1))])
     figure = order_statistic_interval(ordered, 0.99, effective=size)
@@ -70,18 +74,17 @@ def held_out(runs: list[StoredRun]) -> list[Held]:
     clients = clients_of(scenario_of(first.meta))
     views = [seen(run) for run in runs]
     found = []
-    for run, view in zip(runs, views, strict=True):
-        if view.saturated or view.counted.sum() < LEAST_ANSWERS:
-            continue
-        others = [other for other, kept in zip(views, runs, strict=True) if kept.meta.load != run.meta.load]
-        if len(others) < 3:
+    for load in loads(views):
+        others = [view for view in views if all(view is not each for each in load)]
+        if any(view.saturated for view in load) or sum(view.counted.sum() for view in load) < LEAST_ANSWERS \
+                or len(others) < LEAST_OTHERS:
             continue
         known = learned(others, hint, clients)
-        played = play(known.twin, view.due_s, 1)
-        said = quantiles_s(played.latency_s[view.counted], QUANTILES)[-1] * 1e3
-        found.append(Held(first.meta.setup, first.meta.workload, view.rate, float(view.quantiles_s((0.99,))[0]) * 1e3,
-                          float(said), own_noise(view), known.twin.structure.balancer,
-                          why_not(known, known.twin, played, view.rate), view.run_id))
+        rate = float(np.mean([view.rate for view in load]))
+        played = play(known.twin, load[0].due_s, 1, lengths=load[0].lengths)
+        found.append(Held(first.meta.setup, first.meta.workload, rate, seen_p99(load) * 1e3,
+                          p99_of(known.twin, load, 1) * 1e3, own_noise(load), known.twin.structure.balancer,
+                          why_not(known, known.twin, played, rate), [view.run_id for view in load], known.error))
     return found
 
 
@@ -124,7 +127,8 @@ def main() -> int:
         if args.plan in (None, run.meta.plan) and run.meta.status == "ok" and run.has_rows \
                 and not scenario_of(run.meta).closed and not spoiled(run):
             cells[cell_of(run)].append(run)
-    held = [each for cell in sorted(cells) for each in held_out(cells[cell])]
+    with ThreadPoolExecutor() as pool:
+        held = [each for found in pool.map(held_out, (cells[cell] for cell in sorted(cells))) for each in found]
     print("| workload | setup | load req/s | measured p99 ms | (its own ±) | predicted | error | |\n"
           "|---|---|---|---|---|---|---|---|")
     for each in held:

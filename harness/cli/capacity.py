@@ -20,8 +20,8 @@ from harness.cli.live import LiveView
 from harness.cli.show import dump, grid, screen
 from harness.decide.bill_question import parse_slo
 from harness.decide.capacity import Capacity, Found, Probe, Result, Sent, Settings, search
-from harness.decide.twin_fit import quantiles_s
 from harness.decide.twin_read import clients_of, seen, structure_of
+from harness.decide.twin_seen import quantiles_s
 from harness.errors import Exit, TailraceError
 from harness.plan.attempt import Attempt
 from harness.plan.expand import resolve_knobs

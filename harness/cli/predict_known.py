@@ -12,9 +12,9 @@ from harness.catalog.discover import Catalog
 from harness.catalog.scenario import Scenario
 from harness.decide.demand import Curve, find_demand
 from harness.decide.twin import Clients
-from harness.decide.twin_fit import Seen
 from harness.decide.twin_predict import Fitted, learned
 from harness.decide.twin_read import clients_of, scenario_of, seen, structure_of
+from harness.decide.twin_seen import Seen
 from harness.decide.twin_whatif import Change
 from harness.errors import TailraceError, UsageError
 from harness.record.read import StoredRun, find_runs

@@ -17,7 +17,8 @@ from harness.catalog.slo import Promise
 from harness.decide.capacity_boundary import FINEST, Boundary, boundary, strictest, tuned
 from harness.decide.capacity_verdict import verdict_of
 from harness.decide.twin import Clients, Structure, Twin, ceiling
-from harness.decide.twin_fit import Seen, fitted
+from harness.decide.twin_fit import fitted
+from harness.decide.twin_seen import Seen
 from harness.errors import TailraceError
 from harness.record.capacity import Capacity, Rate
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.catalog.slo import Promise
 from harness.decide.twin import Floats, Played, Twin, ceiling, faster, play, poisson_s
-from harness.decide.twin_fit import Seen, quantiles_s
+from harness.decide.twin_seen import Seen, quantiles_s
 
 Shape = Literal["smooth", "cliff"]
 COARSE, FINE, FINEST = 10_000, 40_000, 300_000

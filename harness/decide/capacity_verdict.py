@@ -8,7 +8,7 @@ import numpy as np
 from harness.analyse.certificate import certify, certify_errors
 from harness.analyse.model import Verdict
 from harness.catalog.slo import Promise
-from harness.decide.twin_fit import Seen
+from harness.decide.twin_seen import Seen
 
 FALLEN = 4.0  # by how many deviations of a count answers fell behind
 OVERLOADED = 0.5  # share of requests that broke a promise

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.decide.twin import Floats
-from harness.decide.twin_fit import ENOUGH, Seen, batches, line
+from harness.decide.twin_law import line
+from harness.decide.twin_seen import ENOUGH, Seen, batches
 
 SPREAD = (0.1, 0.9)
 ENOUGH_REQUESTS = 10_000    # of a run, its last ones: more make no curve more certain, and batches are found by sorting
@@ -48,13 +49,14 @@ def service_curve(runs: Sequence[Seen], workers: int) -> ServiceCurve | None:
     """The curve of all the runs' batches together, with `workers` to run them; None where they tell of no batch, or of
     one size alone."""
     each = [batches(_last(run), workers) for run in runs if run.told]
-    size = np.concatenate([part[0] for part in each]) if each else np.zeros(0, np.int64)
+    size = np.concatenate([part.size for part in each]) if each else np.zeros(0, np.int64)
     sizes = np.unique(size)
     if len(sizes) < 2:
         return None
-    took_ms = np.concatenate([part[2] for part in each]) * 1e3
+    took_ms = np.concatenate([part.seconds for part in each]) * 1e3
     groups = [took_ms[size == n] for n in sizes]
-    single = [_law(part[0], part[2] * 1e3) for part in each if len(part[0]) >= ENOUGH and len(np.unique(part[0])) > 1]
+    single = [_law(part.size, part.seconds * 1e3) for part in each
+              if len(part.size) >= ENOUGH and len(np.unique(part.size)) > 1]
     low, high = np.array([np.quantile(group, SPREAD) for group in groups]).T
     return ServiceCurve(sizes.astype(np.float64), np.array([float(len(group)) for group in groups]),
                         np.array([float(group.mean()) for group in groups]), low, high, _law(size, took_ms),

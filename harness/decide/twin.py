@@ -14,6 +14,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.decide.twin_warm import ALIKE, Warmth
+from harness.decide.twin_weights import EVEN, Lengths, Weights
+
 Floats = NDArray[np.float64]
 Balancer = Literal["shared", "connections", "round_robin", "random", "least"]
 Starmap = Callable[[Callable[..., "Played"], list[tuple["Twin", float, int]]], Iterable["Played"]]
@@ -45,16 +48,20 @@ class Structure:
 
 @dataclass(frozen=True)
 class Service:
-    """Seconds of a batch of b beside j busy workers of its machine (itself included): curve_s[b] · stretch[j] · a draw
-    of noise[0 where b is 1, else 1] (mean 1). `overhead_s` [m] are draws of what a request's way there and back adds;
-    one that has to wait, so that nobody must be woken for it, is spared the share `spared` of it. Beyond the ends of
-    curve and stretch their last value holds."""
+    """Seconds of a batch of b beside j busy workers of its machine (itself included): stretch[j] · (curve_s[b] · a draw
+    of noise[0 where b is 1, else 1] (mean 1) · what its payloads weigh in the mean + b · each_s, what an item costs its
+    worker beside predicting). `overhead_s` [m] are draws of what a request's way there and back adds; one that has to
+    wait, so that nobody must be woken for it, is spared the share `spared` of it. Beyond the ends of curve and stretch
+    their last value holds. At light loads all of it takes longer (`warm`)."""
 
     curve_s: Floats
     stretch: Floats
     noise: Floats
     overhead_s: Floats
     spared: float = 0.0
+    each_s: float = 0.0
+    weights: Weights = EVEN
+    warm: Warmth = ALIKE
 
 
 @dataclass(frozen=True)
@@ -103,8 +110,9 @@ class Played:
         return float(np.mean((self.latency_s > limit_s) | np.isinf(self.latency_s)))
 
 
-def play(twin: Twin, due_s: Floats, seed: int, settled: float = 0.0) -> Played:
-    """Every request due at `due_s` (ascending); the share `settled` of the first ones is played but not told.
+def play(twin: Twin, due_s: Floats, seed: int, settled: float = 0.0, lengths: Lengths | None = None) -> Played:
+    """Every request due at `due_s` (ascending), its payload of so many bytes (drawn from those recorded where None is
+    known); the share `settled` of the first ones is played but not told.
 
     The same seed gives the same noise, so that differences between twins are not chance.
     """
@@ -117,8 +125,11 @@ def play(twin: Twin, due_s: Floats, seed: int, settled: float = 0.0) -> Played:
     picks = random.random(PICKS if twin.structure.replicas > 1 else 1)
     curve = np.pad(service.curve_s, (0, max(0, twin.structure.max_batch + 1 - len(service.curve_s))), mode="edge")
     state = kernel.empty(np.ascontiguousarray(due_s, dtype=np.float64), rules)
-    kernel.run(state, rules, kernel.Draws(curve, service.stretch, np.ascontiguousarray(noise), picks))
-    overhead = service.overhead_s[random.integers(len(service.overhead_s), size=n)]
+    weights = service.weights.of(lengths) if lengths is not None and len(lengths) else service.weights.drawn(n, seed)
+    slower, farther = service.warm.factors(_rate(twin.structure, due_s))
+    kernel.run(state, rules, kernel.Draws(curve * slower, service.stretch, np.ascontiguousarray(noise), weights,
+                                           service.each_s * slower, picks))
+    overhead = farther * service.overhead_s[random.integers(len(service.overhead_s), size=n)]
     latency = state.done - due_s + overhead * np.where(state.began > due_s, 1 - service.spared, 1.0)
     late = latency > twin.clients.timeout_s
     status = np.where(late & (state.status == kernel.ANSWERED), kernel.LOST, state.status)
@@ -127,6 +138,12 @@ def play(twin: Twin, due_s: Floats, seed: int, settled: float = 0.0) -> Played:
     keep = slice(int(settled * n), None)
     return Played(np.where(late, np.inf, latency)[keep], (state.began - due_s)[keep], state.served[keep], status[keep],
                   state.batch[keep], float(state.total_s[0]) / span_s / workers, int(state.tally[kernel.WASTED]))
+
+
+def _rate(structure: Structure, due_s: Floats) -> float:
+    """Requests a second for each machine."""
+    span_s = float(due_s[-1] - due_s[0]) if len(due_s) > 1 else 0.0
+    return len(due_s) / span_s / max(1, structure.replicas // structure.per_machine) if span_s > 0 else 0.0
 
 
 def _rules(twin: Twin) -> "kernel.Rules":  # type: ignore[name-defined]  # noqa: F821
@@ -177,7 +194,7 @@ def _in_threads(function: Callable[..., Played], tasks: Iterable[tuple[Twin, flo
 def faster(twin: Twin, factor: float) -> Twin:
     """The twin whose batches take `factor` times less long."""
     service = twin.service
-    return replace(twin, service=replace(service, curve_s=service.curve_s / factor))
+    return replace(twin, service=replace(service, curve_s=service.curve_s / factor, each_s=service.each_s / factor))
 
 
 def ceiling(twin: Twin) -> float:
@@ -185,5 +202,5 @@ def ceiling(twin: Twin) -> float:
     structure, service = twin.structure, twin.service
     sizes = np.arange(1, min(structure.max_batch, len(service.curve_s) - 1) + 1)
     beside = min(structure.workers * structure.per_machine, len(service.stretch) - 1)
-    each = sizes / service.curve_s[1:len(sizes) + 1]
+    each = sizes / (service.curve_s[1:len(sizes) + 1] + service.each_s * sizes)
     return float(each.max() / service.stretch[beside] * structure.workers * structure.replicas)

@@ -39,11 +39,14 @@ class Rules(NamedTuple):
 
 class Draws(NamedTuple):
     """`curve` [batch size], `stretch` [busy workers of the machine], `noise` [alone or not, m]: the service time of a
-    batch is their product; `picks` are uniform on [0, 1)."""
+    batch is the product of curve, noise and the mean of its members' `weights` [n], and `each_s` for every member, all
+    times the stretch; `picks` are uniform on [0, 1)."""
 
     curve: Floats
     stretch: Floats
     noise: Floats
+    weights: Floats
+    each_s: float
     picks: Floats
 
 
@@ -208,7 +211,7 @@ def _dispatch(state: State, rules: Rules, draws: Draws, queue: int, now_s: float
 def _begin(state: State, rules: Rules, draws: Draws, queue: int, now_s: float) -> None:
     base = queue * rules.workers
     worker = state.idle[base + state.idle_n[queue] - 1]
-    size, first = 0, -1
+    size, first, weights = 0, -1, 0.0
     while size < rules.max_batch and state.length[queue] > 0:
         copy = state.head[queue]
         state.head[queue] = state.link[copy]
@@ -222,13 +225,14 @@ def _begin(state: State, rules: Rules, draws: Draws, queue: int, now_s: float) -
         state.link[copy] = first
         first = copy
         size += 1
+        weights += draws.weights[request]
     if size == 0:
         return
     machine = queue // rules.per_machine
     state.busy[machine] += 1
     state.idle_n[queue] -= 1
     state.first[worker] = first
-    service_s = _service_s(state, draws, size, state.busy[machine])
+    service_s = _service_s(state, draws, size, weights / size, state.busy[machine])
     state.total_s[0] += service_s
     copy = first
     while copy >= 0:
@@ -250,11 +254,12 @@ def _leave(state: State, queue: int) -> None:
 
 
 @compiled
-def _service_s(state: State, draws: Draws, size: int, busy: int) -> float:
+def _service_s(state: State, draws: Draws, size: int, weight: float, busy: int) -> float:
     row = 0 if size == 1 else 1
     draw = draws.noise[row, state.tally[_BATCHES] % draws.noise.shape[1]]
     state.tally[_BATCHES] += 1
-    return float(draws.curve[size] * draws.stretch[min(busy, len(draws.stretch) - 1)] * draw)
+    stretch = draws.stretch[min(busy, len(draws.stretch) - 1)]
+    return float(stretch * (draws.curve[size] * draw * weight + draws.each_s * size))
 
 
 @compiled

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.decide.twin import Clients, Floats, Played, Structure, Twin, play, poisson
-from harness.decide.twin_fit import Seen, fitted, quantiles_s
+from harness.decide.twin_fit import fitted
+from harness.decide.twin_seen import Seen, quantiles_s
 
 # rate, about how many, seed -> (due times, share of the first that settle and are not told)
 Arrivals = Callable[[float, int, int], tuple[Floats, float]]
@@ -23,6 +24,8 @@ MOST_BUSY = 0.97
 LARGEST = 1_000_000
 PER_WORKER = 60
 MOST_HELD_OUT = 8
+PLAYS = 5
+NEAR = 1.1
 
 
 @dataclass(frozen=True)
@@ -79,23 +82,43 @@ def learned(runs: Sequence[Seen], hint: Structure, clients: Clients) -> Fitted:
 
 
 def held_out(runs: Sequence[Seen], hint: Structure, clients: Clients) -> list[float]:
-    """|log of predicted ÷ measured p99| of each run that was not saturated, by a twin fitted to the others."""
+    """|log of predicted ÷ measured p99| of each load that was not saturated, by a twin fitted to the others; of each
+    run where all met one load."""
     errors = []
-    usable = [i for i, run in enumerate(runs) if not run.saturated and run.counted.sum() >= LEAST_ANSWERS]
-    for i in usable[:: max(1, math.ceil(len(usable) / MOST_HELD_OUT))]:
-        others = [run for j, run in enumerate(runs) if j != i]
+    every = loads(runs)
+    usable = [load for load in (every if len(every) > 1 else [[run] for run in runs])
+              if not any(run.saturated for run in load) and sum(run.counted.sum() for run in load) >= LEAST_ANSWERS]
+    for load in usable[:: max(1, math.ceil(len(usable) / MOST_HELD_OUT))]:
+        others = [run for run in runs if all(run is not each for each in load)]
         if len(others) < LEAST_RUNS - 1:
             continue
-        said = p99_of(fitted(others, hint, clients), runs[i])
-        measured = float(runs[i].quantiles_s((0.99,))[0])
+        said, measured = p99_of(fitted(others, hint, clients), load), seen_p99(load)
         if math.isfinite(measured) and math.isfinite(said):
             errors.append(abs(math.log(said / measured)))
     return errors
 
 
-def p99_of(twin: Twin, run: Seen, seed: int = 0) -> float:
-    """The p99 that the twin gives the run's own due times, in seconds."""
-    return float(quantiles_s(play(twin, run.due_s, seed).latency_s[run.counted], (0.99,))[0])
+def loads(runs: Sequence[Seen]) -> list[list[Seen]]:
+    """The runs by load, lightest first: repetitions of one differ by chance, and by less than NEAR."""
+    found: list[list[Seen]] = []
+    for run in sorted(runs, key=lambda run: run.rate):
+        if found and run.rate <= NEAR * found[-1][0].rate:
+            found[-1].append(run)
+        else:
+            found.append([run])
+    return found
+
+
+def seen_p99(runs: Sequence[Seen]) -> float:
+    """The p99 of all that counts in some runs, in seconds."""
+    return float(quantiles_s(np.concatenate([run.latency_s[run.counted] for run in runs]), (0.99,))[0])
+
+
+def p99_of(twin: Twin, runs: Sequence[Seen], seed: int = 0) -> float:
+    """The p99 that the twin gives the runs' own due times and payloads, in seconds: over PLAYS draws of the rest."""
+    plays = [play(twin, run.due_s, seed + i, lengths=run.lengths).latency_s[run.counted]
+             for run in runs for i in range(PLAYS)]
+    return float(quantiles_s(np.concatenate(plays), (0.99,))[0])
 
 
 def predicted(known: Fitted, twin: Twin, rate: float, limit_s: float = math.inf, seed: int = 0,

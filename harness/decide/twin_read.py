@@ -10,36 +10,37 @@ from harness.analyse.frames import together
 from harness.catalog.scenario import Scenario
 from harness.catalog.toml import validate
 from harness.decide.twin import ENDLESS, Clients, Structure
-from harness.decide.twin_fit import Seen
 from harness.decide.twin_knobs import OWNERS, knob_names, modelled_of
+from harness.decide.twin_seen import Seen
 from harness.record.read import StoredRun
 from harness.record.requests import Array
 from harness.record.schema import ABSENT, RunMeta
 
-NEEDED = ("stage", "due_ns", "done_ns", "status", "error", "batch", "queue_us", "wait_us", "model_us", "copy_us",
+NEEDED = ("seq", "stage", "due_ns", "done_ns", "status", "error", "batch", "queue_us", "wait_us", "model_us", "copy_us",
           "kernel_us")
 US = 1e6
 
 
 def seen(run: StoredRun) -> Seen:
     """The run's requests: `seen_of` its rows. Raises TailraceError when it has none or its scenario cannot be read."""
-    return seen_of(run.meta, run.columns(*NEEDED))
+    return seen_of(run.meta, run.columns(*NEEDED), pool=run.payload_bytes())
 
 
-def seen_of(meta: RunMeta, rows: Mapping[str, Array], last: int | None = None) -> Seen:
-    """A run's requests from its rows, which hold NEEDED; only its `last` ones where so many are asked for. Of a run
-    that was stopped early, those that were sent and waited for. Where a process of its own owns the device, a batch
-    takes as long as that computes: preparing and finishing go on beside it.
+def seen_of(meta: RunMeta, rows: Mapping[str, Array], last: int | None = None, pool: Array | None = None) -> Seen:
+    """A run's requests from its rows, which hold NEEDED, and the bytes of each payload of its pool; only its `last`
+    ones where so many are asked for. Of a run that was stopped early, those due before, of which those count that were
+    waited for. Where a process of its own owns the device, a batch takes as long as that computes: preparing and
+    finishing go on beside it.
 
     Raises TailraceError when its scenario cannot be read.
     """
     stopped_s = float((meta.facts.get("stopped") or {}).get("at_s", math.inf))
     until_ns = min(stopped_s, 1e9) * 1e9
-    if math.isfinite(stopped_s):
-        until_ns = np.min(rows["due_ns"][np.isin(rows["error"], ("unsent", "aborted"))], initial=until_ns)
     order = np.argsort(rows["due_ns"], kind="stable")
     counting = order[(rows["due_ns"] < until_ns)[order]]
     span_s = min(scenario_of(meta).duration_s, until_ns / 1e9)
+    if math.isfinite(stopped_s):
+        until_ns = np.min(rows["due_ns"][np.isin(rows["error"], ("unsent", "aborted"))], initial=until_ns)
     rate = float(np.count_nonzero(rows["stage"][counting] >= 0)) / span_s
     kept = together(counting if last is None else counting[-last:])
     rows = {name: rows[name][kept] for name in NEEDED}
@@ -50,9 +51,11 @@ def seen_of(meta: RunMeta, rows: Mapping[str, Array], last: int | None = None) -
     inside = np.maximum(rows["queue_us"], 0) + np.maximum(rows["wait_us"], 0) + model_us
     return Seen(
         meta.run_id, rate, due_s,
-        np.where(good, np.maximum(rows["done_ns"] / 1e9 - due_s, 0.0), np.inf), np.asarray(rows["stage"] >= 0),
+        np.where(good, np.maximum(rows["done_ns"] / 1e9 - due_s, 0.0), np.inf),
+        np.asarray((rows["stage"] >= 0) & (rows["due_ns"] < until_ns)),
         rows["batch"].astype(np.int64), np.where(told, model_us / US, np.nan),
-        np.where(told, inside / US, np.nan))
+        np.where(told, inside / US, np.nan),
+        pool[rows["seq"] % len(pool)].astype(np.int64) if pool is not None and len(pool) else np.zeros(0, np.int64))
 
 
 def served_us(rows: Mapping[str, Array], knobs: Mapping[str, Any], device: str) -> Array:

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from harness.analyse.explain import Explanation
 from harness.analyse.model import Analysis
-from harness.decide.twin_fit import Seen
+from harness.decide.twin_seen import Seen
 from harness.errors import TailraceError
 from harness.report.rows import Drawings, Drawn
 

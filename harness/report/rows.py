@@ -12,9 +12,9 @@ from harness.analyse.frames import NEEDED, Columns, RunView, counted, stopped_s,
 from harness.analyse.model import Analysis, Cell
 from harness.analyse.summary import Beside, selected
 from harness.decide.service_curve import ENOUGH_REQUESTS
-from harness.decide.twin_fit import Seen
 from harness.decide.twin_read import NEEDED as BATCHED
 from harness.decide.twin_read import seen_of
+from harness.decide.twin_seen import Seen
 from harness.errors import TailraceError
 from harness.record.read import StoredRun
 from harness.report.options import Options, analysed

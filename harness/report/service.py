@@ -8,8 +8,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from harness.analyse.model import Analysis
 from harness.decide.service_curve import ServiceCurve, service_curve
-from harness.decide.twin_fit import Seen
 from harness.decide.twin_read import structure_of
+from harness.decide.twin_seen import Seen
 from harness.record.read import StoredRun
 from harness.record.schema import RunMeta
 from harness.report import canvas

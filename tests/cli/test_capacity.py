@@ -13,7 +13,7 @@ from harness.catalog.slo import parse_promise
 from harness.cli.capacity import accused, draw, sentence
 from harness.decide.capacity import Found, Probe, Result, Sent
 from harness.decide.capacity_boundary import Boundary
-from harness.decide.twin_fit import Seen
+from harness.decide.twin_seen import Seen
 from harness.errors import TailraceError
 from harness.record.capacity import Capacity, Rate, capacity_id
 

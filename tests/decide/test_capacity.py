@@ -12,7 +12,7 @@ from harness.catalog.slo import parse_promise
 from harness.decide.capacity import Probe, Result, Search, Settings, search
 from harness.decide.capacity_verdict import overloaded, verdict_of
 from harness.decide.twin import Clients, Service, Structure, Twin, play, poisson_s
-from harness.decide.twin_fit import Seen
+from harness.decide.twin_seen import Seen
 from harness.errors import TailraceError
 
 pytestmark = pytest.mark.simulated

@@ -8,8 +8,9 @@ import pytest
 from harness.decide.capacity import Settings
 from harness.decide.service_curve import service_curve
 from harness.decide.twin import Clients, Service, Structure, Twin, play, poisson_s
-from harness.decide.twin_fit import Seen, line
+from harness.decide.twin_law import line
 from harness.decide.twin_read import served_us, structure_of
+from harness.decide.twin_seen import Seen
 
 pytestmark = pytest.mark.simulated
 

@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 
 from harness.decide.twin import Clients, Service, Structure, Twin, ceiling, play, poisson_s
-from harness.decide.twin_fit import Seen, batches, fitted
-from harness.decide.twin_predict import learned, predicted
+from harness.decide.twin_fit import fitted
+from harness.decide.twin_predict import learned, loads, p99_of, predicted, seen_p99
+from harness.decide.twin_read import seen_of
+from harness.decide.twin_seen import Seen, batches
+from harness.decide.twin_warm import Warmth
+from harness.decide.twin_weights import Lengths, Weights
+from harness.record.schema import ABSENT, SCHEMA, RunMeta
 
 pytestmark = pytest.mark.simulated
 
+NO_LENGTHS = np.zeros(0, dtype=np.int64)
 CLIENTS = Clients(timeout_s=30.0)
 NOISE = np.random.default_rng(2).lognormal(0, 0.2, (2, 20_000))
 NOISE /= NOISE.mean(axis=1, keepdims=True)
@@ -21,18 +27,19 @@ KEPT = Twin(Structure(replicas=3, balancer="connections", per_machine=3),
             Service(np.array([0.0, 0.008]), np.array([1.0, 1.0, 1.1, 1.3]), NOISE, OVERHEAD), CLIENTS)
 
 
-def recorded(twin: Twin, rate: float, n: int, tells: bool, seed: int = 0) -> Seen:
+def recorded(twin: Twin, rate: float, n: int, tells: bool, seed: int = 0, lengths: Lengths = NO_LENGTHS) -> Seen:
     due = poisson_s(rate, n, seed)
-    seen = play(twin, due, seed + 50)
+    seen = play(twin, due, seed + 50, lengths=lengths)
     nothing = np.full(n, np.nan)
     return Seen(f"run-{rate:g}-{seed}", rate, due, seen.latency_s, np.ones(n, dtype=bool),
                 seen.batch if tells else np.zeros(n, dtype=np.int64), seen.served_s if tells else nothing,
-                seen.served_s + seen.queue_s if tells else nothing)
+                seen.served_s + seen.queue_s if tells else nothing, lengths)
 
 
 def test_batches_are_put_together_again_from_their_members() -> None:
     run = recorded(BATCHING, 500.0, 4_000, tells=True)
-    size, busy, seconds = batches(run, 2)
+    size, busy, seconds, length = batches(run, 2)
+    assert not length.any()
     assert float((size * 1.0).sum()) == pytest.approx(4_000, rel=0.02)
     assert set(np.unique(busy)) <= {1, 2}
     assert float(seconds[(size == 1) & (busy == 1)].mean()) == pytest.approx(0.006, rel=0.05)
@@ -105,3 +112,84 @@ def test_it_abstains_outside_its_range() -> None:
                        Structure(workers=2, max_batch=8), CLIENTS)
     larger = replace(batching.twin, structure=replace(batching.twin.structure, max_batch=64, wait_s=0.2))
     assert "none above" in predicted(batching, larger, 250.0).abstains
+
+
+def texts(n: int, seed: int) -> Lengths:
+    """Bytes of payloads of which a few are long."""
+    return np.asarray(np.random.default_rng(seed).lognormal(4.0, 0.7, n), dtype=np.int64)
+
+
+def test_what_a_payload_s_length_costs_is_found_and_tells_a_run_s_own_tail() -> None:
+    """Half of the time of a mean payload goes with its bytes; a run with few long ones has a shorter tail."""
+    slope, every = 0.5, texts(50_000, 1)
+    weighing = replace(BATCHING, service=replace(BATCHING.service, weights=Weights(slope, every)))
+    runs = [recorded(weighing, rate, 3_000, tells=True, seed=int(rate), lengths=texts(3_000, int(rate)))
+            for rate in (30.0, 150.0, 400.0)]
+    twin = fitted(runs, Structure(workers=2, max_batch=8), CLIENTS)
+    assert twin.service.weights.slope == pytest.approx(slope, rel=0.05)
+    assert float(twin.service.noise[0].std()) == pytest.approx(0.2, rel=0.1)
+    for most in (60, 10_000):
+        run = recorded(weighing, 90.0, 3_000, tells=True, seed=8, lengths=np.minimum(texts(3_000, 8), most))
+        assert p99_of(twin, [run]) == pytest.approx(seen_p99([run]), rel=0.06)
+
+
+def test_payloads_unlike_in_length_that_cost_alike_weigh_alike() -> None:
+    runs = [recorded(BATCHING, rate, 3_000, tells=True, seed=int(rate)) for rate in (30.0, 150.0, 400.0)]
+    runs = [replace(run, lengths=texts(3_000, 5)) for run in runs]
+    assert fitted(runs, Structure(workers=2, max_batch=8), CLIENTS).service.weights.slope == pytest.approx(0, abs=0.03)
+
+
+def test_a_server_that_is_slower_when_it_idles_is_found() -> None:
+    """Serving takes 1.7 times as long at a hundredth of the heaviest load, the way there and back 2.2 times."""
+    warm = Warmth(10.0, 1_000.0, 0.115, 0.17)
+    cold = Twin(Structure(), Service(np.array([0.0, 0.0006]), np.ones(2), NOISE, np.full(50, 0.0004), warm=warm),
+                CLIENTS)
+    runs = [recorded(cold, rate, 3_000, tells=True, seed=int(rate)) for rate in (10.0, 60.0, 250.0, 1_000.0)]
+    twin = fitted(runs, Structure(), CLIENTS, factors=np.ones(1))
+    assert twin.service.warm.factors(10.0) == pytest.approx(warm.factors(10.0), rel=0.05)
+    assert twin.service.warm.factors(1.0) == twin.service.warm.factors(10.0)
+    assert ceiling(twin) == pytest.approx(ceiling(cold), rel=0.03)
+    run = recorded(cold, 120.0, 3_000, tells=True, seed=3)
+    assert p99_of(twin, [run]) == pytest.approx(seen_p99([run]), rel=0.06)
+    assert play(twin, run.due_s, 0).quantile_s(0.5) == pytest.approx(float(np.median(run.latency_s)), rel=0.03)
+
+
+def test_one_load_tells_nothing_of_others() -> None:
+    runs = [recorded(BATCHING, 100.0, 1_000, tells=True, seed=seed) for seed in range(3)]
+    assert fitted(runs, Structure(workers=2, max_batch=8), CLIENTS).service.warm.factors(1.0) == (1.0, 1.0)
+
+
+def test_repetitions_of_a_load_are_held_out_together() -> None:
+    runs = [recorded(KEPT, rate, 500, tells=False, seed=seed) for rate in (120.0, 20.0, 210.0) for seed in range(2)]
+    runs = [replace(run, rate=run.rate * (1 + 0.04 * (i % 2))) for i, run in enumerate(runs)]
+    assert [[run.run_id for run in load] for load in loads(runs)] == [
+        ["run-20-0", "run-20-1"], ["run-120-0", "run-120-1"], ["run-210-0", "run-210-1"]]
+
+
+def stopped_at(at_s: float) -> RunMeta:
+    """A run of a constant load that was stopped after so many seconds."""
+    asked = {"name": "steady", "title": "Steady", "question": "?", "seed": 1,
+             "stage": [{"arrivals": "constant", "duration_s": 60.0, "rate": 100.0}]}
+    return RunMeta(
+        schema=SCHEMA, run_id="run", status="ok", reason="", setup="toy", workload="echo", scenario="steady", load=1.0,
+        repetition=0, block=0, order=0, started_utc="2026-11-23T00:00:00Z", finished_utc="2026-11-23T00:00:10Z",
+        machine_id="m", plan="p", baseline="", knobs={}, scenario_resolved=asked, setup_facts={}, workload_facts={},
+        seeds={}, server_cpus=[0], load_cpus=[1], hashes={}, versions={}, git={}, facts={"stopped": {"at_s": at_s}})
+
+
+def test_of_a_load_stopped_early_all_answers_tell_the_throughput() -> None:
+    """One request, due early, is left hanging while later ones are answered: they count in no quantile, but were
+    served."""
+    n = 400
+    due_ns = np.arange(n) * 10_000_000
+    late = np.arange(n) == 40
+    rows = {"seq": np.arange(n), "stage": np.zeros(n, dtype=np.int64), "due_ns": due_ns,
+            "done_ns": np.where(late, ABSENT, due_ns + 5_000_000), "status": np.where(late, 0, 200),
+            "error": np.where(late, "aborted", "").astype(object), "batch": np.ones(n, dtype=np.int64),
+            **{name: np.full(n, 3_000) for name in ("queue_us", "wait_us", "model_us")},
+            **{name: np.full(n, ABSENT) for name in ("copy_us", "kernel_us")}}
+    run = seen_of(stopped_at(4.0), rows, pool=np.array([10, 30]))
+    assert run.rate == pytest.approx(100.0)
+    assert run.throughput() == pytest.approx(100.0, rel=0.01)
+    assert int(run.counted.sum()) == 40
+    assert run.lengths[:3].tolist() == [10, 30, 10]

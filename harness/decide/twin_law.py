@@ -1,0 +1,164 @@
+"""The service law of a setup, from the batches of its recorded runs and from what its lone requests met."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.decide.twin import Floats, Service, Structure
+from harness.decide.twin_seen import ENOUGH, Batches, Seen, batches, lonely
+from harness.decide.twin_warm import Warmth, exponent
+from harness.decide.twin_weights import EVEN, Lengths, Weights, weighed
+
+QUICKEST = 0.05  # of requests that all met others: those that waited least
+MOST_DRAWS = 20_000
+
+
+def service_law(runs: Sequence[Seen], hint: Structure, share: float = 0.0) -> Service:
+    """The law of the batches, and the way there and back as lone requests of the lightest runs met it. What an item
+    costs beside predicting is that `share` of what it can be at most, where no run shows it."""
+    workers = hint.workers * hint.replicas
+    told = [run for run in runs if run.told]
+    if not told:
+        return _untold(runs, workers)
+    parts = [batches(run, workers) for run in told]
+    rates = [run.met for run in told]
+    lengths, warm = np.concatenate([run.lengths for run in told]), warmth(runs)
+    for _ in range(2):
+        paces = [warm.factors(rate)[0] for rate in rates]
+        paced = [part._replace(seconds=part.seconds / pace) for part, pace in zip(parts, paces, strict=True)]
+        every = Batches(*(np.concatenate(each) for each in zip(*paced, strict=True)))
+        curve, stretch, noise, weights = _law(every, hint.max_batch, workers, lengths)
+        usual = [float(np.mean(part.seconds / _expected(part, curve, stretch, weights))) for part in parts]
+        warm = replace(warm, served=exponent(rates, usual))
+    overhead = lonely_overhead_s(runs, warm)
+    gap = _gap_s(told, workers, share, overhead)
+    return Service(curve, stretch, noise, np.maximum(overhead - gap, 0.0), each_s=gap / float(stretch[-1]),
+                   weights=weights, warm=warm)
+
+
+def warmth(runs: Sequence[Seen]) -> Warmth:
+    """How the way of lone requests there and back gets shorter with the load of a run."""
+    telling = [(run.met, float(np.median(rest))) for run in runs if len(rest := rest_s(run, lonely(run))) >= ENOUGH]
+    telling = [(rate, rest) for rate, rest in telling if rest > 0]
+    rates = [run.met for run in runs]
+    return Warmth(min(rates), max(rates), overhead=exponent(*zip(*telling, strict=True)) if telling else 0.0)
+
+
+def _expected(part: Batches, curve: Floats, stretch: Floats, weights: Weights) -> Floats:
+    return curve[np.minimum(part.size, len(curve) - 1)] * stretch[part.busy] * weights.of(part.length)
+
+
+def _law(every: Batches, max_batch: int, workers: int, lengths: Lengths) -> tuple[Floats, Floats, Floats, Weights]:
+    """Curve [largest seen + 1], stretch [workers + 1], noise [2, m] and weights, each with the others held fixed, in
+    turn; `lengths` are those of all payloads."""
+    _, busy, seconds, length = every
+    stretch, weights = np.ones(workers + 1), EVEN
+    largest = int(min(every.size.max(), max(max_batch, 1)))
+    size = np.minimum(every.size, largest)
+    for _ in range(4):
+        even = seconds / weights.of(length)
+        curve = _curve(size, even / stretch[busy], largest)
+        ratio = even / curve[size]
+        for j in range(2, workers + 1):
+            here = busy == j
+            stretch[j] = float(np.mean(ratio[here])) if here.sum() >= ENOUGH else stretch[j - 1]
+        first = float(np.mean(ratio[busy == 1])) if (busy == 1).sum() >= ENOUGH else stretch[2:3].mean() or 1.0
+        stretch = np.maximum(stretch / first, 0.5)
+        stretch[0] = stretch[1] = 1.0
+        weights = weighed(length, seconds / (curve[size] * stretch[busy]), lengths)
+    even = seconds / weights.of(length)
+    curve = _curve(size, even / stretch[busy], largest)
+    ratio = even / (curve[size] * stretch[busy])
+    random = np.random.default_rng(0)
+    pools = [ratio[chosen] if chosen.sum() >= ENOUGH else ratio for chosen in (size == 1, size > 1)]
+    count = min(MOST_DRAWS, max(len(pool) for pool in pools))
+    noise = np.stack([random.choice(pool / pool.mean(), count) for pool in pools])
+    return curve, stretch, noise, weights
+
+
+def _curve(size: NDArray[np.int64], seconds: Floats, largest: int) -> Floats:
+    """Mean seconds of each batch size up to the largest: the means where there are enough batches, else the line
+    a + b·n through all, never less for more."""
+    sizes, counts = np.unique(size, return_counts=True)
+    means = np.array([float(seconds[size == n].mean()) for n in sizes])
+    if len(sizes) == 1:
+        return means[0] * np.arange(largest + 1) / sizes[0] if largest > 1 else np.full(2, means[0])
+    a, b = line(sizes, means, counts)
+    curve = a + b * np.arange(largest + 1, dtype=np.float64)
+    trust = counts / (counts + ENOUGH)
+    curve[sizes] = trust * means + (1 - trust) * curve[sizes]
+    return np.asarray(np.maximum.accumulate(curve))
+
+
+def line(sizes: NDArray[np.int64], means: Floats, counts: NDArray[np.int64]) -> tuple[float, float]:
+    """(a, b) of a + b·n through the means of at least two sizes, neither negative: a flat law where more would take
+    less, as noise makes it on a GPU far from full; a law through zero where none would take less than nothing.
+
+    Each size weighs by how well its mean is known, and none by more than a well-known one.
+    """
+    weights = np.sqrt(np.minimum(counts, ENOUGH)) / means
+    b, a = np.polyfit(sizes, means, 1, w=weights)
+    if b <= 0:
+        return float(np.average(means, weights=weights)), 0.0
+    return (float(a), float(b)) if a > 0 else (0.0, float(np.average(means / sizes, weights=weights)))
+
+
+def _gap_s(runs: Sequence[Seen], workers: int, share: float, overhead: Floats) -> float:
+    """Seconds that an item costs a worker beside predicting (reading, writing, what feeds it), from the run that
+    answered most, which was busy all the time where any was offered more than it answered. (One that drowned may answer
+    less than one that was nearly full.) Else that `share` of what it can be: no worker was busier than that, and a lone
+    request waited for it too. 0 where no run is long enough."""
+    run = _fastest(runs)
+    if run is None:
+        return 0.0
+    seen = batches(run, workers)
+    most = max(workers / run.throughput() - float(seen.seconds.sum() / seen.size.sum()), 0.0)
+    return most if full(runs) else share * min(most, float(overhead.mean()))
+
+
+def _fastest(runs: Sequence[Seen]) -> Seen | None:
+    """The run that answered most a second; None where none is long enough to say."""
+    return max((run for run in runs if math.isfinite(run.throughput())), key=Seen.throughput, default=None)
+
+
+def full(runs: Sequence[Seen]) -> bool:
+    """Whether any run was offered more than it answered, so that the ceiling is known."""
+    return any(run.saturated for run in runs)
+
+
+def lonely_overhead_s(runs: Sequence[Seen], warm: Warmth) -> Floats:
+    """What a request's way there and back took beyond what the setup tells, over requests that met nobody else, in
+    the lightest run that tells; over its quickest where all met others."""
+    for run in runs:
+        every = rest_s(run, run.counted)
+        if len(every) >= ENOUGH:
+            alone = rest_s(run, run.counted & lonely(run))
+            chosen = alone if len(alone) >= ENOUGH else every[every <= np.quantile(every, QUICKEST)]
+            return chosen / warm.factors(run.met)[1]
+    return np.zeros(1)
+
+
+def rest_s(run: Seen, chosen: NDArray[np.bool_]) -> Floats:
+    """What the answers to the chosen requests took beyond what the setup tells, where it tells."""
+    known = np.isfinite(run.latency_s) & np.isfinite(run.inside_s) & chosen
+    return np.maximum(run.latency_s[known] - run.inside_s[known], 0.0)
+
+
+def _untold(runs: Sequence[Seen], workers: int) -> Service:
+    """Service from lone requests, stretched to what the ceiling says where one was reached."""
+    light = runs[0]
+    answered = np.isfinite(light.latency_s) & light.counted
+    alone = answered & lonely(light)
+    seconds = light.latency_s[alone if alone.sum() >= ENOUGH else answered]
+    if not len(seconds):
+        raise ValueError("the lightest run holds no answer, so nothing can be fitted")
+    mean = float(seconds.mean())
+    best = _fastest(runs) if full(runs) else None
+    at_most = workers / best.throughput() if best else mean
+    stretch = np.concatenate([[1.0], np.linspace(1.0, max(at_most / mean, 1.0), workers)])
+    part = min(at_most / mean, 1.0)
+    noise = np.tile(seconds / mean, (2, 1))
+    return Service(np.array([0.0, mean * part]), stretch, noise, np.array([mean * (1 - part)]))
