@@ -33,7 +33,8 @@ class Structure:
     """`replicas` queues with `workers` each; `balancer` spreads requests over them (`least`: the one of `choices` drawn
     with the fewest requests; 0: of all). A worker takes up to `max_batch` at once, or fewer when the oldest has waited
     `wait_s`. `limit`: requests in a replica beyond which it refuses. `drops_late`: what missed its deadline is not
-    worked on. `per_machine` replicas share a machine, and so slow each other down."""
+    worked on. `per_machine` replicas share a machine, and so slow each other down. `pays`: larger batches would not,
+    and a setup that learns builds none, whatever `max_batch` allows."""
 
     replicas: int = 1
     workers: int = 1
@@ -44,6 +45,12 @@ class Structure:
     limit: int = ENDLESS
     drops_late: bool = False
     per_machine: int = 1
+    pays: int = ENDLESS
+
+    @property
+    def largest(self) -> int:
+        """The largest batch that is built."""
+        return min(self.max_batch, self.pays)
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ def play(twin: Twin, due_s: Floats, seed: int, settled: float = 0.0, lengths: Le
     workers = twin.structure.replicas * twin.structure.workers
     noise = service.noise[:, random.integers(service.noise.shape[1], size=max(n, LEAST_DRAWS))]
     picks = random.random(PICKS if twin.structure.replicas > 1 else 1)
-    curve = np.pad(service.curve_s, (0, max(0, twin.structure.max_batch + 1 - len(service.curve_s))), mode="edge")
+    curve = np.pad(service.curve_s, (0, max(0, twin.structure.largest + 1 - len(service.curve_s))), mode="edge")
     state = kernel.empty(np.ascontiguousarray(due_s, dtype=np.float64), rules)
     weights = service.weights.of(lengths) if lengths is not None and len(lengths) else service.weights.drawn(n, seed)
     slower, farther = service.warm.factors(_rate(twin.structure, due_s))
@@ -155,7 +162,7 @@ def _rules(twin: Twin) -> "kernel.Rules":  # type: ignore[name-defined]  # noqa:
     everyone = structure.balancer == "connections" or structure.choices == 0
     return kernel.Rules(
         structure.replicas, structure.workers, structure.per_machine, kinds[structure.balancer],
-        structure.replicas if everyone else min(structure.choices, structure.replicas), structure.max_batch,
+        structure.replicas if everyone else min(structure.choices, structure.replicas), structure.largest,
         structure.wait_s, structure.limit, clients.deadline_s if structure.drops_late else math.inf, clients.retries,
         clients.backoff_s, clients.attempt_s, clients.hedge_s)
 
@@ -200,7 +207,7 @@ def faster(twin: Twin, factor: float) -> Twin:
 def ceiling(twin: Twin) -> float:
     """Requests a second that all workers together can do, all busy, in batches as large as allowed or as pay best."""
     structure, service = twin.structure, twin.service
-    sizes = np.arange(1, min(structure.max_batch, len(service.curve_s) - 1) + 1)
+    sizes = np.arange(1, min(structure.largest, len(service.curve_s) - 1) + 1)
     beside = min(structure.workers * structure.per_machine, len(service.stretch) - 1)
     each = sizes / (service.curve_s[1:len(sizes) + 1] + service.each_s * sizes)
     return float(each.max() / service.stretch[beside] * structure.workers * structure.replicas)

@@ -12,8 +12,9 @@ from dataclasses import replace
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
-from harness.decide.twin import Balancer, Clients, Floats, Structure, Twin, faster, play
+from harness.decide.twin import ENDLESS, Balancer, Clients, Floats, Structure, Twin, faster, play
 from harness.decide.twin_law import full, service_law
 from harness.decide.twin_seen import ENOUGH, QUANTILES, Seen, quantiles_s
 
@@ -22,7 +23,9 @@ FACTORS = np.array([0.88, 0.92, 0.95, 0.975, 1.0, 1.025, 1.05, 1.08, 1.12])
 SHARES = (0.0, 0.25, 0.5, 0.7, 0.85, 0.95)
 SPARED = (1 / 3, 2 / 3, 1.0)
 CLEARER = 0.85  # of the miss: what a share spared must bring, against chance
+LARGER = 0.02  # of a mean batch: what a tighter limit must explain, against chance
 RELUCTANCE = 0.5  # what a factor off 1 must explain, against the chance in a tail
+Sizes = NDArray[np.int64]
 BALANCERS: tuple[Balancer, ...] = ("shared", "connections", "least", "random")
 
 
@@ -36,6 +39,7 @@ def fitted(runs: Sequence[Seen], hint: Structure, clients: Clients, seed: int = 
     runs = sorted(runs, key=lambda run: run.rate)
     if not any(np.isfinite(run.latency_s).any() for run in runs):
         raise ValueError("no answer was recorded, so nothing can be fitted")
+    hint = paying(hint, runs, clients, seed)
     balancers = BALANCERS if hint.balancer == "connections" else (hint.balancer,)
     told = [run for run in runs if run.told]
     services = [service_law(runs, hint, share) for share in (SHARES if told and not full(told) else (0.0,))]
@@ -49,6 +53,31 @@ def fitted(runs: Sequence[Seen], hint: Structure, clients: Clients, seed: int = 
     other, missed = _nearest([replace(best, service=replace(same, spared=share)) for share in SPARED], runs, seed,
                              factors)
     return other if missed < CLEARER * miss else best
+
+
+def paying(hint: Structure, runs: Sequence[Seen], clients: Clients, seed: int) -> Structure:
+    """The structure with the largest batches that its setup builds, where it builds what waits as soon as a worker is
+    free: those with which the twin's batches are as large in the mean as the ones seen; all it may where that tells no
+    difference."""
+    told = [run for run in runs if run.told and _steady(run) and bool(np.any(run.batch > 0))]
+    if hint.max_batch == 1 or hint.wait_s > 0 or not told:
+        return hint
+    service = service_law(runs, hint)
+    best, least = hint, math.inf
+    for power in reversed(range((hint.max_batch - 1).bit_length() + 1)):
+        tried = replace(hint, pays=ENDLESS if 1 << power >= hint.max_batch else 1 << power)
+        twin = Twin(tried, service, clients)
+        said = [_mean_batch(play(twin, run.due_s, seed, lengths=run.lengths).batch) for run in told]
+        seen = [_mean_batch(run.batch) for run in told]
+        miss = float(np.mean(np.abs(np.log(np.divide(said, seen)))))
+        if miss < least - LARGER:
+            best, least = tried, miss
+    return best
+
+
+def _mean_batch(members: Sizes) -> float:
+    """Requests of a batch in the mean, from what each one says of its own."""
+    return len(known) / float(np.sum(1 / known)) if len(known := members[members > 0]) else 1.0
 
 
 def _nearest(twins: Sequence[Twin], runs: Sequence[Seen], seed: int, factors: Floats) -> tuple[Twin, float]:
