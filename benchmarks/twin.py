@@ -1,6 +1,6 @@
 """Does the twin predict real runs that it has not seen, and how fast is it?
 
-    tailrace run twin                                   # measures the loads (half an hour; --resume goes on)
+    tailrace run twin                                   # measures the loads (an hour; --resume goes on)
     python benchmarks/twin.py results --plan twin [--json FILE]     # 1 where a target is missed
     python benchmarks/twin.py --speed
 

@@ -58,12 +58,12 @@ def test_a_race_may_last_longer_than_its_plan() -> None:
     assert {a.load: a.scenario.duration_s for a in attempts} == {1.0: 3.0, 2.0: 7.0}
 
 
-def test_the_twins_loads_take_half_an_hour_on_two_cores_and_can_be_held_out() -> None:
-    starting_s, cores = 10.0, 1
+def test_the_twins_loads_take_an_hour_on_two_cores_and_can_be_held_out() -> None:
+    starting_s, cores = 4.0, 1
     attempts = expand(Catalog(ROOT).plan("twin"), Catalog(ROOT), cores)
-    assert sum(a.scenario.duration_s + a.scenario.warmup_s + starting_s for a in attempts) <= 35 * 60
+    assert sum(a.scenario.duration_s + a.scenario.warmup_s + starting_s for a in attempts) <= 62 * 60
     held_out = [a for a in attempts if a.load < 5]
-    assert len(held_out) == 4 * 3 * 4
+    assert len(held_out) == 4 * 3 * 4 * 2
     for a in held_out:
         assert (a.scenario.stage[0].rate or 0) * a.scenario.duration_s > 1.2 * LEAST_ANSWERS
 

@@ -143,6 +143,7 @@ def test_a_card_that_is_lost_ends_the_probe_with_its_words(driver: Driver, tmp_p
     assert max(probes, key=lambda each: each.t_ns).metric == "gpu_lost"
 
 
+@pytest.mark.live
 def test_a_race_on_a_card_ends_in_its_energy_and_its_cost(driver: Driver, tmp_path: Path) -> None:
     """From the command to the report: what `--device gpu` does that needs no kernel."""
     (driver() / "pids").write_text("1\n")
