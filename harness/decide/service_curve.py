@@ -1,13 +1,13 @@
 """Service time against batch size, as recorded: the curve that decides what batching gains, on a CPU or on a GPU."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from harness.decide.twin import Floats
 from harness.decide.twin_law import line
-from harness.decide.twin_seen import ENOUGH, Seen, batches
+from harness.decide.twin_seen import ENOUGH, Batches
 
 SPREAD = (0.1, 0.9)
 ENOUGH_REQUESTS = 10_000    # of a run, its last ones: more make no curve more certain, and batches are found by sorting
@@ -45,10 +45,8 @@ class ServiceCurve:
         return float(self.at_ms(np.ones(1))[0] * largest / self.at_ms(np.array([largest]))[0])
 
 
-def service_curve(runs: Sequence[Seen], workers: int) -> ServiceCurve | None:
-    """The curve of all the runs' batches together, with `workers` to run them; None where they tell of no batch, or of
-    one size alone."""
-    each = [batches(_last(run), workers) for run in runs if run.told]
+def service_curve(each: Sequence[Batches]) -> ServiceCurve | None:
+    """The curve of all the runs' batches together; None where they tell of no batch, or of one size alone."""
     size = np.concatenate([part.size for part in each]) if each else np.zeros(0, np.int64)
     sizes = np.unique(size)
     if len(sizes) < 2:
@@ -61,12 +59,6 @@ def service_curve(runs: Sequence[Seen], workers: int) -> ServiceCurve | None:
     return ServiceCurve(sizes.astype(np.float64), np.array([float(len(group)) for group in groups]),
                         np.array([float(group.mean()) for group in groups]), low, high, _law(size, took_ms),
                         np.array(single).reshape(-1, 2))
-
-
-def _last(run: Seen) -> Seen:
-    some = slice(-ENOUGH_REQUESTS, None)
-    return replace(run, due_s=run.due_s[some], latency_s=run.latency_s[some], counted=run.counted[some],
-                   batch=run.batch[some], model_s=run.model_s[some], inside_s=run.inside_s[some])
 
 
 def _law(size: np.ndarray, took_ms: Floats) -> tuple[float, float]:

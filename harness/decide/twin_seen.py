@@ -82,7 +82,7 @@ class Batches(NamedTuple):
 
 
 def batches(run: Seen, workers: int) -> Batches:
-    """The batches of a run: members of one share a size and a model time."""
+    """The batches of a run, none where its setup does not tell: members of one share a size and a model time."""
     known = np.isfinite(run.latency_s) & np.isfinite(run.model_s)
     size, seconds = np.maximum(run.batch[known], 1), run.model_s[known]
     length = np.asarray(run.lengths[known] if len(run.lengths) else np.zeros(len(size)), dtype=np.float64)

@@ -9,14 +9,14 @@ from pydantic.dataclasses import dataclass
 
 from harness.analyse.explain import Explanation
 from harness.analyse.model import Analysis
-from harness.decide.twin_seen import Seen
+from harness.decide.twin_seen import Batches
 from harness.errors import TailraceError
 from harness.report.rows import Drawings, Drawn
 
 HANDED = "TAILRACE_ANALYSIS"    # names, in the kernel's environment, the file in which it finds that
 PATIENCE_S = 600.0
 TEXT = "text"
-ARRAYS = ("due_s", "latency_s", "counted", "batch", "model_s", "inside_s")
+ARRAYS = Batches._fields
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,6 @@ class Figures:
     """A run drawn, without its arrays."""
 
     duration_s: float
-    rate: float
     tail: Explanation | None
 
 
@@ -44,7 +43,7 @@ def hand(found: tuple[Analysis, Drawings] | None, path: Path) -> None:
     told, arrays = None, {}
     if found is not None:
         analysis, drawings = found
-        told = Told(analysis, {name: Figures(run.duration_s, run.batched.rate, run.tail)
+        told = Told(analysis, {name: Figures(run.duration_s, run.tail)
                                for name, run in drawings.items()})
         for i, run in enumerate(drawings.values()):
             arrays[f"{i}.grid"] = run.grid
@@ -69,5 +68,5 @@ def received(path: Path) -> tuple[Analysis, Drawings]:
             raise TailraceError("the records could not be analysed", "the report's own message says why")
         return told.analysis, {
             name: Drawn(run.duration_s, arrays[f"{i}.grid"], run.tail,
-                        Seen(name, run.rate, **{each: arrays[f"{i}.{each}"] for each in ARRAYS}))
+                        Batches(*(arrays[f"{i}.{each}"] for each in ARRAYS)))
             for i, (name, run) in enumerate(told.runs.items())}

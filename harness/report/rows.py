@@ -13,8 +13,8 @@ from harness.analyse.model import Analysis, Cell
 from harness.analyse.summary import Beside, selected
 from harness.decide.service_curve import ENOUGH_REQUESTS
 from harness.decide.twin_read import NEEDED as BATCHED
-from harness.decide.twin_read import seen_of
-from harness.decide.twin_seen import Seen
+from harness.decide.twin_read import seen_of, structure_of
+from harness.decide.twin_seen import Batches, batches
 from harness.errors import TailraceError
 from harness.record.read import StoredRun
 from harness.report.options import Options, analysed
@@ -28,12 +28,12 @@ _LARGE = Lock()     # one such run at a time
 @dataclass(frozen=True)
 class Drawn:
     """One run: seconds of load that counts, its answers by due time and latency, why its slowest percent was slow
-    (None where too few requests were answered to tell), and its last requests with the batches they were in."""
+    (None where too few requests were answered to tell), and the batches of its last requests."""
 
     duration_s: float
     grid: Counts
     tail: Explanation | None
-    batched: Seen
+    batched: Batches
 
 
 Drawings = Mapping[str, Drawn]
@@ -63,7 +63,9 @@ def drawn(run: StoredRun, seen: RunView, columns: Columns) -> Drawn:
     """The run, from its view and its columns NAMES."""
     cut = len(seen.stages) > 1 and math.isfinite(stopped_s(run.meta))
     rows = counted(columns, stopped_s(run.meta)) if cut else seen.rows
-    seconds, batched = duration_s(run), seen_of(run.meta, columns, ENOUGH_REQUESTS)
+    meta, seconds = run.meta, duration_s(run)
+    workers = structure_of(meta.knobs, meta.setup_facts, len(meta.server_cpus), meta.device).workers
+    batched = batches(seen_of(meta, columns, ENOUGH_REQUESTS), workers)
     try:
         tail = explained(seen, columns, run.payload_bytes(), run.probes())
     except TailraceError:   # too few answers

@@ -8,10 +8,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from harness.analyse.model import Analysis
 from harness.decide.service_curve import ServiceCurve, service_curve
-from harness.decide.twin_read import structure_of
-from harness.decide.twin_seen import Seen
-from harness.record.read import StoredRun
-from harness.record.schema import RunMeta
 from harness.report import canvas
 from harness.report.canvas import INK, QUIET, Chart, Ink
 from harness.report.rows import Drawings
@@ -23,8 +19,7 @@ WORTH = 1.1         # an item that gets cheaper by less is said not to
 POINTS = 80
 
 
-def curves(analysis: Analysis, stored: Mapping[str, StoredRun], drawn: Drawings
-           ) -> dict[str, dict[str, ServiceCurve]]:
+def curves(analysis: Analysis, drawn: Drawings) -> dict[str, dict[str, ServiceCurve]]:
     """By workload and setup, over all its scenarios and loads: the curves of those that tell of batches of several
     sizes. Runs whose figures do not count are left out where others do; a closed loop's batches are batches too."""
     found: dict[str, dict[str, ServiceCurve]] = {}
@@ -36,15 +31,10 @@ def curves(analysis: Analysis, stored: Mapping[str, StoredRun], drawn: Drawings
             runs = [name for name in chosen if name in drawn]
             curve = None
             if runs and any(size > 1 for cell in cells for size in cell.batches):
-                curve = _curve(stored[runs[-1]].meta, [drawn[name].batched for name in runs])
+                curve = service_curve([drawn[name].batched for name in runs])
             if curve is not None:
                 found.setdefault(workload, {})[setup] = curve
     return found
-
-
-def _curve(newest: RunMeta, runs: list[Seen]) -> ServiceCurve | None:
-    hint = structure_of(newest.knobs, newest.setup_facts, len(newest.server_cpus), newest.device)
-    return service_curve(runs, hint.workers)
 
 
 @canvas.styled

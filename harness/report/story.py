@@ -123,7 +123,7 @@ def batch_sizes(results: Results) -> Shown:
 
 def service_time(results: Results) -> Shown:
     """How long batches of each size took, over all scenarios and loads."""
-    told = service.curves(results.analysis, results.stored, results.drawn)
+    told = service.curves(results.analysis, results.drawn)
     if not told:
         said = "No setup here tells of batches of several sizes."
         return _html(f"<p class='conclusion'>{said}</p>", said)

@@ -48,6 +48,7 @@ def report(options: Options, out: Path) -> Analysis:
         analysis, _ = found
         light = {"report.md": markdown(analysis).encode(), "summary.json": as_json(summary(analysis)),
                  "junit.xml": junit(analysis)}
+        import nbconvert.filters  # noqa: F401, PLC0415 -- for the page, while figures are drawn
         executed = json.loads(portable_text(as_json(notebook.result()), Path(options.results)))
     files = {"notebook.ipynb": as_json(executed), "report.html": page(executed, clean(analysis.title)).encode(),
              **{name: portable_text(content, Path(options.results)) for name, content in light.items()}}

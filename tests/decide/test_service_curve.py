@@ -10,7 +10,7 @@ from harness.decide.service_curve import service_curve
 from harness.decide.twin import Clients, Service, Structure, Twin, play, poisson_s
 from harness.decide.twin_law import line
 from harness.decide.twin_read import served_us, structure_of
-from harness.decide.twin_seen import Seen
+from harness.decide.twin_seen import Seen, batches
 
 pytestmark = pytest.mark.simulated
 
@@ -34,7 +34,7 @@ def recorded(a_s: float, b_s: float, rate: float, most: int = 64) -> Seen:
     (0.003, 0.002, (100.0, 300.0, 450.0)),          # a CPU: an item costs its share
     (0.002, 0.00001, (500.0, 4_000.0, 15_000.0))])  # a GPU: hardly anything
 def test_the_law_that_made_the_batches_is_found(a_s: float, b_s: float, rates: tuple[float, ...]) -> None:
-    curve = service_curve([recorded(a_s, b_s, rate) for rate in rates], 1)
+    curve = service_curve([batches(recorded(a_s, b_s, rate), 1) for rate in rates])
     assert curve is not None
     largest = curve.size[-1]
     assert largest > 4
@@ -48,8 +48,8 @@ def test_the_law_that_made_the_batches_is_found(a_s: float, b_s: float, rates: t
 
 
 def test_one_size_alone_is_no_curve() -> None:
-    assert service_curve([recorded(0.001, 0.0, 5.0, most=1)], 1) is None
-    assert service_curve([], 1) is None
+    assert service_curve([batches(recorded(0.001, 0.0, 5.0, most=1), 1)]) is None
+    assert service_curve([]) is None
 
 
 def test_a_plateau_with_noise_stays_flat() -> None:

@@ -25,7 +25,6 @@ def test_what_is_received_is_what_was_found(tmp_path: Path, published: str) -> N
     for name, run in drawn.items():
         other = redrawn[name]
         assert repr((other.duration_s, other.tail)) == repr((run.duration_s, run.tail))
-        assert (other.batched.run_id, other.batched.rate) == (run.batched.run_id, run.batched.rate)
         np.testing.assert_array_equal(other.grid, run.grid)
         for each in ARRAYS:
             np.testing.assert_array_equal(getattr(other.batched, each), getattr(run.batched, each))

@@ -12,6 +12,7 @@ from harness.analyse.explain import explain
 from harness.analyse.model import Analysis
 from harness.decide.service_curve import service_curve
 from harness.decide.twin_read import seen
+from harness.decide.twin_seen import batches
 from harness.record.read import StoredRun, find_runs
 from harness.report import rows
 from harness.report.options import Options
@@ -55,8 +56,8 @@ def test_tails_and_grids_are_those_of_the_run_alone(read: Opened) -> None:
 def test_batches_are_those_of_whole_runs(read: Opened) -> None:
     analysis, drawn, stored = read
     names = [name for cell in analysis.cells if cell.setup == "zmq" for name in chosen(cell)]
-    whole, last = (service_curve(runs, 3) for runs in ([seen(stored[name]) for name in names],
-                                                       [drawn[name].batched for name in names]))
+    whole, last = (service_curve(each) for each in ([batches(seen(stored[name]), 3) for name in names],
+                                                    [drawn[name].batched for name in names]))
     assert whole is not None
     assert last is not None
     assert last.law_ms == whole.law_ms
