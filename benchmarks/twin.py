@@ -26,14 +26,13 @@ import numpy as np
 from harness.analyse.quantiles import effective_size, order_statistic_interval
 from harness.cli.predict_known import spoiled
 from harness.decide.twin import Clients, Service, Structure, Twin, at_rates, ceiling, play
-from harness.decide.twin_predict import LEAST_ANSWERS, learned, loads, p99_of, seen_p99, why_not
+from harness.decide.twin_predict import LEAST_ANSWERS, LEAST_RUNS, learned, loads, p99_of, seen_p99, why_not
 from harness.decide.twin_read import clients_of, scenario_of, seen, structure_of
 from harness.decide.twin_seen import Seen
 from harness.record.read import StoredRun, find_runs
 
 MEDIAN, NINTH = 0.10, 0.20
 CONFIGURATIONS, LONGEST_S = 500, 10.0
-LEAST_OTHERS = 3
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def held_out(runs: list[StoredRun]) -> list[Held]:
     for load in loads(views):
         others = [view for view in views if all(view is not each for each in load)]
         if any(view.saturated for view in load) or sum(view.counted.sum() for view in load) < LEAST_ANSWERS \
-                or len(others) < LEAST_OTHERS:
+                or len(others) < LEAST_RUNS:
             continue
         known = learned(others, hint, clients)
         rate = float(np.mean([view.rate for view in load]))

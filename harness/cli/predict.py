@@ -13,13 +13,14 @@ from harness.catalog.setup import Knob
 from harness.catalog.slo import Promise, parse_promise
 from harness.cli import capacity as probes
 from harness.cli.live import LiveView
-from harness.cli.predict_known import Known, base_rate, fit_of, known, mean_rate
+from harness.cli.predict_known import Known, base_rate, fit_of, known
 from harness.cli.show import dump, grid, screen
 from harness.decide.bill_question import parse_slo
 from harness.decide.capacity import Probe
 from harness.decide.twin import Clients, Twin, poisson
 from harness.decide.twin_knobs import changed_knobs, check_start
 from harness.decide.twin_predict import Arrivals, Fitted, Prediction, predicted
+from harness.decide.twin_read import mean_rate
 from harness.decide.twin_whatif import Balancing, Change, changed, parse_balancing, parse_change
 from harness.errors import Exit, TailraceError, UsageError
 from harness.load.arrivals import WARMUP, due_times

@@ -13,7 +13,7 @@ from harness.catalog.scenario import Scenario
 from harness.decide.demand import Curve, find_demand
 from harness.decide.twin import Clients
 from harness.decide.twin_predict import Fitted, learned
-from harness.decide.twin_read import clients_of, scenario_of, seen, structure_of
+from harness.decide.twin_read import clients_of, mean_rate, scenario_of, seen, structure_of
 from harness.decide.twin_seen import Seen
 from harness.decide.twin_whatif import Change
 from harness.errors import TailraceError, UsageError
@@ -100,13 +100,6 @@ def base_rate(catalog: Catalog, rate: float | None, demand: str | None, scenario
         curve = find_demand(catalog, demand)
         return at_moment(curve, moment) if moment else curve.peak
     return mean_rate(scenario) if scenario is not None else seen(found.newest).rate
-
-
-def mean_rate(scenario: Scenario) -> float:
-    """Requests a second over all stages of a resolved scenario, ramps at their middle."""
-    sent = sum((stage.rate or 0.0) * stage.duration_s if stage.rate_end is None
-               else ((stage.rate or 0.0) + stage.rate_end) / 2 * stage.duration_s for stage in scenario.stage)
-    return sent / scenario.duration_s
 
 
 def at_moment(curve: Curve, when: str) -> float:

@@ -99,14 +99,19 @@ def held_out(runs: Sequence[Seen], hint: Structure, clients: Clients) -> list[fl
 
 
 def loads(runs: Sequence[Seen]) -> list[list[Seen]]:
-    """The runs by load, lightest first: repetitions of one differ by chance, and by less than NEAR."""
+    """The runs by the load asked for (offered, where that is not known), lightest first; loads nearer than NEAR are
+    one."""
     found: list[list[Seen]] = []
-    for run in sorted(runs, key=lambda run: run.rate):
-        if found and run.rate <= NEAR * found[-1][0].rate:
+    for run in sorted(runs, key=_asked):
+        if found and _asked(run) <= NEAR * _asked(found[-1][0]):
             found[-1].append(run)
         else:
             found.append([run])
     return found
+
+
+def _asked(run: Seen) -> float:
+    return run.asked or run.rate
 
 
 def seen_p99(runs: Sequence[Seen]) -> float:

@@ -38,7 +38,8 @@ def seen_of(meta: RunMeta, rows: Mapping[str, Array], last: int | None = None, p
     until_ns = min(stopped_s, 1e9) * 1e9
     order = np.argsort(rows["due_ns"], kind="stable")
     counting = order[(rows["due_ns"] < until_ns)[order]]
-    span_s = min(scenario_of(meta).duration_s, until_ns / 1e9)
+    scenario = scenario_of(meta)
+    span_s = min(scenario.duration_s, until_ns / 1e9)
     if math.isfinite(stopped_s):
         until_ns = np.min(rows["due_ns"][np.isin(rows["error"], ("unsent", "aborted"))], initial=until_ns)
     rate = float(np.count_nonzero(rows["stage"][counting] >= 0)) / span_s
@@ -55,7 +56,8 @@ def seen_of(meta: RunMeta, rows: Mapping[str, Array], last: int | None = None, p
         np.asarray((rows["stage"] >= 0) & (rows["due_ns"] < until_ns)),
         rows["batch"].astype(np.int64), np.where(told, model_us / US, np.nan),
         np.where(told, inside / US, np.nan),
-        pool[rows["seq"] % len(pool)].astype(np.int64) if pool is not None and len(pool) else np.zeros(0, np.int64))
+        pool[rows["seq"] % len(pool)].astype(np.int64) if pool is not None and len(pool) else np.zeros(0, np.int64),
+        mean_rate(scenario))
 
 
 def served_us(rows: Mapping[str, Array], knobs: Mapping[str, Any], device: str) -> Array:
@@ -70,6 +72,13 @@ def served_us(rows: Mapping[str, Array], knobs: Mapping[str, Any], device: str) 
 def scenario_of(meta: RunMeta) -> Scenario:
     """What the run was asked to do. Raises TailraceError when it cannot be read."""
     return validate(Scenario, dict(meta.scenario_resolved), f"run {meta.run_id}: scenario_resolved")
+
+
+def mean_rate(scenario: Scenario) -> float:
+    """Requests a second over all stages of a resolved scenario, ramps at their middle."""
+    sent = sum((stage.rate or 0.0) * stage.duration_s if stage.rate_end is None
+               else ((stage.rate or 0.0) + stage.rate_end) / 2 * stage.duration_s for stage in scenario.stage)
+    return sent / scenario.duration_s
 
 
 def structure_of(knobs: Mapping[str, Any], facts: Mapping[str, Any], cpus: int, device: str = "cpu") -> Structure:

@@ -22,7 +22,8 @@ class Seen:
 
     Seconds; latency is infinite where there was no right answer. `batch` is 0, `model_s` NaN where the setup does not
     tell; `inside_s` is the time in queue, waiting and model together as told (NaN likewise). `rate` is offered.
-    `lengths`: bytes of the payloads; none where not recorded.
+    `lengths`: bytes of the payloads; none where not recorded. `asked`: the rate that was to be offered, in the mean; 0
+    where not known.
     """
 
     run_id: str
@@ -34,6 +35,7 @@ class Seen:
     model_s: Floats
     inside_s: Floats
     lengths: Lengths = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    asked: float = 0.0
 
     @property
     def told(self) -> bool:

@@ -80,15 +80,15 @@ def conclusion(found: Explanation) -> str:
 
 @canvas.styled
 def causes(match: Match, slow: Mapping[str, Slow]) -> Chart:
-    """One bar of 100 % per setup: what its slowest percent waited for."""
+    """One bar of 100 % per setup that tells, one at the least: what its slowest percent waited for."""
     shown = [slow[cell.setup] for cell in match.cells if cell.setup in slow]
-    fig, (axes,) = canvas.paper(150 + 44 * max(len(shown), 1), left=140, right=20, top=96)
+    fig, (axes,) = canvas.paper(150 + 44 * len(shown), left=140, right=20, top=96)
     canvas.title(fig, f"Why the slowest percent was slow: {match.title}")
     present = [cause for cause in CAUSES if any(each.shares.get(cause, 0.0) >= WORTH for each in shown)]
     for row, each in enumerate(shown):
         _bar(axes, row, {cause: 100 * each.shares.get(cause, 0.0) for cause in present},
              {cause: SAID[cause][2:] for cause in present}, 100.0)
-    axes.set(xlim=(0, 100), ylim=(max(len(shown), 1) - 0.4, -0.6), xlabel="share of the slowest percent's delay (%)")
+    axes.set(xlim=(0, 100), ylim=(len(shown) - 0.4, -0.6), xlabel="share of the slowest percent's delay (%)")
     axes.set_yticks(range(len(shown)), [clean(each.setup) for each in shown])
     axes.grid(visible=False, axis="y")
     _legend(axes, [(SAID[cause][1], SAID[cause][2]) for cause in present])

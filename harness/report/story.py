@@ -112,8 +112,11 @@ def time_spent(results: Results) -> Shown:
 
 
 def slowest(results: Results) -> Shown:
-    """Why the slowest percent of each setup was slow."""
-    return _charts(slow.causes(match, results.slow(match)) for match in typical(results.analysis))
+    """Why the slowest percent of each setup was slow; a sentence where no setup has answers enough to tell."""
+    told = [(match, results.slow(match)) for match in typical(results.analysis)]
+    drawn = _charts(slow.causes(match, why) for match, why in told if why)
+    silent = [f"{match.title}: {slow.caption(match, why)}" for match, why in told if not why]
+    return Shown((*drawn.bundles, *(each for said in silent for each in _said(said).bundles)))
 
 
 def batch_sizes(results: Results) -> Shown:
@@ -125,8 +128,7 @@ def service_time(results: Results) -> Shown:
     """How long batches of each size took, over all scenarios and loads."""
     told = service.curves(results.analysis, results.drawn)
     if not told:
-        said = "No setup here tells of batches of several sizes."
-        return _html(f"<p class='conclusion'>{said}</p>", said)
+        return _said("No setup here tells of batches of several sizes.")
     return _charts(service.service(workload, curves, results.ink) for workload, curves in told.items())
 
 
@@ -134,8 +136,7 @@ def more_load(results: Results) -> Shown:
     """What happens as the load grows, where a plan has several loads."""
     grown = climbs(results.analysis)
     if not grown:
-        said = "Each workload met one load: these records do not tell how goodput and latency move with it."
-        return _html(f"<p class='conclusion'>{said}</p>", said)
+        return _said("Each workload met one load: these records do not tell how goodput and latency move with it.")
     return _charts(breakdown.loads(climb, results.ink) for climb in grown)
 
 
@@ -169,10 +170,12 @@ def _aside(text: str, *, folded: bool) -> str:
 def _charts(drawn: Iterator[Chart]) -> Shown:
     bundles: list[Mapping[str, str]] = []
     for chart in drawn:
-        bundles.append({"image/svg+xml": chart.svg, "text/plain": chart.title})
-        said = f"<p class='conclusion'>{escaped(chart.caption)}</p>"
-        bundles.append({"text/html": said, "text/plain": chart.caption})
+        bundles += [{"image/svg+xml": chart.svg, "text/plain": chart.title}, *_said(chart.caption).bundles]
     return Shown(tuple(bundles))
+
+
+def _said(conclusion: str) -> Shown:
+    return _html(f"<p class='conclusion'>{escaped(conclusion)}</p>", conclusion)
 
 
 def _html(page: str, plain: str) -> Shown:

@@ -177,6 +177,9 @@ def test_repetitions_of_a_load_are_held_out_together() -> None:
     runs = [replace(run, rate=run.rate * (1 + 0.04 * (i % 2))) for i, run in enumerate(runs)]
     assert [[run.run_id for run in load] for load in loads(runs)] == [
         ["run-20-0", "run-20-1"], ["run-120-0", "run-120-1"], ["run-210-0", "run-210-1"]]
+    apart = [replace(runs[0], asked=120.0), replace(runs[1], asked=120.0, rate=1.2 * runs[0].rate),
+             replace(runs[2], asked=140.0, rate=runs[0].rate)]
+    assert [len(load) for load in loads(apart)] == [2, 1]
 
 
 def stopped_at(at_s: float) -> RunMeta:
@@ -203,6 +206,7 @@ def test_of_a_load_stopped_early_all_answers_tell_the_throughput() -> None:
             **{name: np.full(n, ABSENT) for name in ("copy_us", "kernel_us")}}
     run = seen_of(stopped_at(4.0), rows, pool=np.array([10, 30]))
     assert run.rate == pytest.approx(100.0)
+    assert run.asked == 100.0
     assert run.throughput() == pytest.approx(100.0, rel=0.01)
     assert int(run.counted.sum()) == 40
     assert run.lengths[:3].tolist() == [10, 30, 10]

@@ -65,6 +65,17 @@ def test_it_is_small(made: str) -> None:
     assert made.count("<svg") == 6 * 3 + 3
 
 
+def test_too_few_answers_for_a_slowest_percent_are_a_sentence_and_no_empty_figure(
+        tmp_path: Path, write_race: Callable[[Path, Any], None], race: Any, simulated: Any) -> None:
+    for workload, rate in (("embed", 300), ("ocr", 12)):
+        write_race(tmp_path, race(workload, rate, 100, {"flask": simulated(5), "zmq": simulated(4)}, repetitions=2))
+    analysis, drawn = opened(Options(str(tmp_path)))
+    shown = story.slowest(story.Results(analysis, {run.meta.run_id: run for run in find_runs(tmp_path).runs}, drawn))
+    assert ["image/svg+xml" in bundle for bundle in shown.bundles] == [True, False, False]
+    assert shown.bundles[-1]["text/plain"] == \
+        "ocr · ocr-steady: ~ Too few answers of zmq and flask for a slowest percent."
+
+
 def test_it_loads_and_runs_nothing(made: str) -> None:
     seen = Tags()
     seen.feed(made)
