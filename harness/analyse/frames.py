@@ -39,7 +39,8 @@ class Rows:
     """A run's counted requests (warm-up left out) in order of seq; arrays [n], as in record/schema.py.
 
     `failed` marks a request without a 2xx answer, `unanswered` one that was flying when the run was stopped early.
-    `early_ms` are the latencies of the warm-up's requests. `errors` counts each word of the error column, and
+    `early_ms` are the latencies of the warm-up's requests, `lingering_ns` [2, m] when those still out as counting began
+    (and whatever `after` left out) were sent and ended. `errors` counts each word of the error column, and
     `http_500` and the like for answers that are no success. `recorded`, `distinct` and `highest` are the number of
     rows, of different seqs, and the greatest seq, warm-up included (0, 0 and −1 of none); `went_out` is how many of the
     rows were sent and `flown_ns` how long those were in flight, all together.
@@ -61,6 +62,7 @@ class Rows:
     judged: NDArray[np.int8]
     unanswered: Flags
     early_ms: Latencies
+    lingering_ns: NDArray[np.int64]
     errors: dict[str, int]
     recorded: int
     went_out: int
@@ -112,11 +114,17 @@ class Rows:
 
     def after(self, n: int) -> "Rows":
         """The rows without the first `n`; what counts the whole record stays."""
-        return self if n <= 0 else replace(self, **{name: getattr(self, name)[n:] for name in _PER_REQUEST})
+        if n <= 0:
+            return self
+        left = {name: getattr(self, name)[n:] for name in _PER_REQUEST}
+        dropped = np.stack([self.sent_ns[:n], self.done_ns[:n]])[:, self.whole[:n]]
+        return replace(self, **left, lingering_ns=np.concatenate([self.lingering_ns, dropped], axis=1))
 
     def held(self) -> NDArray[np.int64]:
-        """How many requests were out and unanswered when each became due."""
-        sent, done = in_time(self.sent_ns[self.whole]), in_time(self.done_ns[self.whole])
+        """How many requests were out and unanswered when each became due, those of the warm-up among them."""
+        early_sent, early_done = self.lingering_ns
+        sent = in_time(np.concatenate([early_sent, self.sent_ns[self.whole]]))
+        done = in_time(np.concatenate([early_done, self.done_ns[self.whole]]))
         return np.asarray(np.searchsorted(sent, self.due_ns) - np.searchsorted(done, self.due_ns))
 
     @cached_property
@@ -238,6 +246,7 @@ def counted(columns: Columns, until_s: float = math.inf) -> Rows:
         failed=broken | refused,
         unanswered=cut,
         early_ms=((columns["done_ns"] - columns["due_ns"])[early] / NS_PER_MS).astype(np.float32),
+        lingering_ns=_lingering_ns(columns, early, taken["due_ns"]),
         errors={str(word): n for word, n in Counter(words[broken & ~cut]).items()}
         | {f"http_{value}": n for value, n in Counter(status[refused].tolist()).items()},
         recorded=len(seq),
@@ -246,6 +255,13 @@ def counted(columns: Columns, until_s: float = math.inf) -> Rows:
         highest=int(seq[-1]) if len(seq) else -1,
         flown_ns=flown_ns(columns),
     )
+
+
+def _lingering_ns(columns: Columns, early: Flags, due_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """When the warm-up's requests that had not ended as the first counted one became due were sent and ended [2, m]."""
+    first = due_ns[0] if len(due_ns) else np.iinfo(np.int64).max
+    which = np.flatnonzero(early & (columns["sent_ns"] != ABSENT) & (columns["done_ns"] > first))
+    return np.stack([columns["sent_ns"][which], columns["done_ns"][which]])
 
 
 def together(which: NDArray[np.intp]) -> NDArray[np.intp] | slice:

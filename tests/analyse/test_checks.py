@@ -74,6 +74,22 @@ def test_a_generator_that_the_host_stopped_is_not_blamed(queue: Queue, seen: See
         assert (check.severity, check.blames) == ("invalid", blamed)
 
 
+def test_what_waits_for_a_setup_that_holds_every_connection_is_not_late(queue: Queue, seen: Seen) -> None:
+    """Nothing is answered for 10 s, so that from the 4001st on each request needs the connection of one given up; 500
+    connections are held by requests of the warm-up."""
+    columns = queue(2)
+    due = columns["due_ns"]
+    done = due + 10 * 10**9
+    columns["sent_ns"][4000:], columns["done_ns"] = np.maximum(done[:-4000], due[4000:]), done
+    columns["status"][:], columns["error"][:] = 0, "timeout"
+    view = seen(columns)
+    assert (columns["sent_ns"] - due).max() > 1e9
+    assert found(view)["lag"].severity == "ok"
+    assert view.crowded.mean() > 0.5
+    later = view.rows.after(1000)
+    np.testing.assert_array_equal(later.held(), view.rows.held()[1000:])
+
+
 def test_lag_is_judged_by_the_latency_it_adds_to(queue: Queue, seen: Seen) -> None:
     """1.5 ms late spoils a service of 1 ms, not one of 20 ms."""
     for service_ms, rate, spoilt in ((0.5, 500.0, True), (40.0, 10.0, False)):
