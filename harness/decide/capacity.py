@@ -29,6 +29,8 @@ Kind = Literal["light", "burst", "load"]
 WARMUP_S = 1.0  # what a probe sends before it counts
 BUDGETED = 0.97  # of what is left: Poisson arrivals may be some more than expected
 
+LEAST_SERVED = 0.1  # of what a lone request took: whatever a setup may wait for company, this much of it is work
+
 BELOW = 0.9  # of a load at which the generator gave out: what it may still be asked for
 STEP = 1.5  # no load is sent, nor promised, at more than so many times what was answered already
 
@@ -211,7 +213,9 @@ def _calibrate(under: Search) -> str:
         return light.result.refused or "no request of the lightest load was answered"
     workers = under.hint.workers * under.hint.replicas
     gain = under.settings.batch_gain if under.hint.max_batch > 1 else 1.0
-    rate = max(2.5 * workers * gain / float(np.median(answered)), 2 * under.settings.start_rate)
+    lone_s = float(np.median(answered))
+    served_s = max(lone_s - under.hint.wait_s, LEAST_SERVED * lone_s)  # a full batch waits for nobody
+    rate = max(2.5 * workers * gain / served_s, 2 * under.settings.start_rate)
     for _ in range(2):
         rate = min(rate, under.reach)
         burst = under.send("burst", rate, min(under.settings.burst, 3.0 * rate))

@@ -14,6 +14,7 @@ from harness.decide.twin_weights import EVEN, Lengths, Weights, weighed
 
 QUICKEST = 0.05  # of requests that all met others: those that waited least
 MOST_DRAWS = 20_000
+MANY = 100  # requests of one run whose mean may stand for 1
 
 
 def service_law(runs: Sequence[Seen], hint: Structure, share: float = 0.0) -> Service:
@@ -160,5 +161,16 @@ def _untold(runs: Sequence[Seen], workers: int) -> Service:
     at_most = workers / best.throughput() if best else mean
     stretch = np.concatenate([[1.0], np.linspace(1.0, max(at_most / mean, 1.0), workers)])
     part = min(at_most / mean, 1.0)
-    noise = np.tile(seconds / mean, (2, 1))
+    noise = np.tile(_lone_noise(runs, seconds / mean), (2, 1))
     return Service(np.array([0.0, mean * part]), stretch, noise, np.array([mean * (1 - part)]))
+
+
+def _lone_noise(runs: Sequence[Seen], lightest: Floats) -> Floats:
+    """Service times over their mean, of the requests that met nobody else in any run: a tail is not known from the few
+    of the lightest one, and a run at 80 % of what can be carried holds thousands of them."""
+    pools = [lightest]
+    for run in runs[1:]:
+        alone = run.latency_s[np.isfinite(run.latency_s) & run.counted & lonely(run)]
+        if len(alone) >= MANY and not run.saturated:
+            pools.append(alone / float(alone.mean()))
+    return np.concatenate(pools)

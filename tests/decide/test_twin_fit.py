@@ -58,6 +58,17 @@ def test_a_law_untold_is_found_from_lone_requests_and_a_burst() -> None:
     assert ceiling(twin) == pytest.approx(ceiling(KEPT), rel=0.05)
 
 
+def test_the_tail_of_a_law_untold_is_that_of_lone_requests_at_every_load() -> None:
+    """One in two hundred takes ten times as long: of the 150 of a light run seldom more than one."""
+    rare = np.where(np.arange(20_000) % 200, 1.0, 10.0)
+    law = Service(np.array([0.0, 0.008]), np.ones(2), np.tile(rare / rare.mean(), (2, 1)), np.zeros(1))
+    runs = [recorded(Twin(Structure(), law, CLIENTS), rate, n, tells=False, seed=3)
+            for rate, n in ((5.0, 150), (80.0, 20_000))]
+    noise = fitted(runs, Structure(), CLIENTS, factors=np.ones(1)).service.noise
+    assert noise.shape[1] > 2_000
+    assert np.mean(noise[0] > 5) == pytest.approx(1 / 200, rel=0.5)
+
+
 def test_a_server_that_tells_little_of_its_work_and_must_be_woken_is_found() -> None:
     """It tells a fifth of what a request costs it, and one that finds it idle waits 1.5 ms more."""
     quick = replace(KEPT, structure=Structure(), service=Service(np.array([0.0, 0.0005]), np.ones(2), NOISE, OVERHEAD))
