@@ -107,8 +107,8 @@ def test_a_disturbed_light_probe_is_sent_once_more() -> None:
 
 def test_the_burst_saturates_a_server_whose_batches_wait_for_company() -> None:
     """A lone request takes 28 ms, 25 of them waiting; full batches of eight carry 1 260 a second."""
-    waiting = Twin(Structure(max_batch=8, wait_s=0.025), Service(0.0026 + 0.00047 * np.arange(9), np.ones(2),
-                                                                 np.ones((2, 100)), np.zeros(1)), Clients(timeout_s=30.0))
+    law = Service(0.0026 + 0.00047 * np.arange(9), np.ones(2), np.ones((2, 100)), np.zeros(1))
+    waiting = Twin(Structure(max_batch=8, wait_s=0.025), law, Clients(timeout_s=30.0))
     found = search(lambda probe: asked(probe, waiting), PROMISE, waiting.structure, waiting.clients, Settings(plan=()))
     assert sum(each.probe.kind == "burst" for each in found.sent) <= 2
     assert found.sent[-1].result.seen.saturated
