@@ -136,8 +136,10 @@ def play(twin: Twin, due_s: Floats, seed: int, settled: float = 0.0, lengths: Le
     slower, farther = service.warm.factors(_rate(twin.structure, due_s))
     kernel.run(state, rules, kernel.Draws(curve * slower, service.stretch, np.ascontiguousarray(noise), weights,
                                            service.each_s * slower, picks))
-    overhead = farther * service.overhead_s[random.integers(len(service.overhead_s), size=n)]
-    latency = state.done - due_s + overhead * np.where(state.began > due_s, 1 - service.spared, 1.0)
+    usual = float(np.median(service.overhead_s))
+    overhead = service.overhead_s[random.integers(len(service.overhead_s), size=n)] + usual * (farther - 1)
+    overhead -= np.where(state.began > due_s, usual * farther * service.spared, 0.0)
+    latency = state.done - due_s + np.maximum(overhead, 0.0)
     late = latency > twin.clients.timeout_s
     status = np.where(late & (state.status == kernel.ANSWERED), kernel.LOST, state.status)
     ended = state.done[np.isfinite(state.done)]
