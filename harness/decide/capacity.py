@@ -28,12 +28,9 @@ Kind = Literal["light", "burst", "load"]
 
 WARMUP_S = 1.0  # what a probe sends before it counts
 BUDGETED = 0.97  # of what is left: Poisson arrivals may be some more than expected
-
 LEAST_SERVED = 0.1  # of what a lone request took: whatever a setup may wait for company, this much of it is work
-
 BELOW = 0.9  # of a load at which the generator gave out: what it may still be asked for
 STEP = 1.5  # no load is sent, nor promised, at more than so many times what was answered already
-
 SURE = 0.80  # of the boundary: a load that a last probe can be certified to pass at, where none was
 # An interval's half: so many standard errors of the probes' speeds, and at least so much of the rate, for the fit errs
 # too; chosen on seeds 9000 to 9105 of benchmarks/capacity.py, which says how often the truth lies within.
