@@ -57,9 +57,10 @@ class Structure:
 class Service:
     """Seconds of a batch of b beside j busy workers of its machine (itself included): stretch[j] · (curve_s[b] · a draw
     of noise[0 where b is 1, else 1] (mean 1) · what its payloads weigh in the mean + b · each_s, what an item costs its
-    worker beside predicting). `overhead_s` [m] are draws of what a request's way there and back adds; one that has to
-    wait, so that nobody must be woken for it, is spared the share `spared` of it. Beyond the ends of curve and stretch
-    their last value holds. At light loads all of it takes longer (`warm`)."""
+    worker beside predicting). `overhead_s` [m] are draws of what a request's way there and back adds, usually their
+    median; one that has to wait, so that nobody must be woken for it, is spared the share `spared` of what is usual.
+    Beyond the ends of curve and stretch their last value holds. At light loads the work takes longer (`warm`), and so
+    does the usual way, which moves every draw."""
 
     curve_s: Floats
     stretch: Floats

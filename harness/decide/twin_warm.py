@@ -13,7 +13,7 @@ APART = 1.5     # the heaviest load over the lightest: nearer ones tell nothing
 @dataclass(frozen=True)
 class Warmth:
     """Times are those at `high` requests a second for each machine. At a lighter load, as far down as `low`, serving
-    takes (high ÷ load)^`served` and the way there and back (high ÷ load)^`overhead` times as long."""
+    takes (high ÷ load)^`served` and the usual way there and back (high ÷ load)^`overhead` times as long."""
 
     low: float = 1.0
     high: float = 1.0

@@ -69,6 +69,20 @@ def test_the_tail_of_a_law_untold_is_that_of_lone_requests_at_every_load() -> No
     assert np.mean(noise[0] > 5) == pytest.approx(1 / 200, rel=0.5)
 
 
+def test_a_load_moves_the_usual_way_there_and_back_and_not_its_tail() -> None:
+    """1 ms usually, 4 ms for one in fifty; at a tenth of the load 1.5 ms usually, and 4.5 ms for that one."""
+    way = np.where(np.arange(20_000) % 50, 0.001, 0.004)
+    law = Service(np.array([0.0, 1e-5]), np.ones(2), np.ones((2, 10)), way,
+                  warm=Warmth(20.0, 200.0, overhead=float(np.log10(1.5))))
+    runs = [recorded(Twin(Structure(), law, CLIENTS), rate, n, tells=True, seed=4)
+            for rate, n in ((20.0, 3_000), (200.0, 10_000))]
+    for run, usual, tail in zip(runs, (0.0015, 0.001), (0.0045, 0.004), strict=True):
+        assert run.quantiles_s((0.5, 0.99)) == pytest.approx([usual, tail], rel=0.05)
+    found = fitted(runs, Structure(), CLIENTS, factors=np.ones(1)).service
+    assert len(found.overhead_s) > 10_000
+    assert np.quantile(found.overhead_s, (0.5, 0.99)) == pytest.approx([0.001, 0.004], rel=0.05)
+
+
 def test_a_server_that_tells_little_of_its_work_and_must_be_woken_is_found() -> None:
     """It tells a fifth of what a request costs it, and one that finds it idle waits 1.5 ms more."""
     quick = replace(KEPT, structure=Structure(), service=Service(np.array([0.0, 0.0005]), np.ones(2), NOISE, OVERHEAD))
