@@ -187,11 +187,11 @@ def sentence(kept: Capacity, found: Found) -> str:
     who = f"{kept.arm} on {kept.workload} ({kept.replica_cpus} CPUs)"
     if found.why:
         return f"{who}: no capacity under {kept.promise}: {found.why}."
-    passed = plain(found.last_passed) if math.isfinite(found.last_passed) else "none"
-    failed = plain(found.first_failed) if math.isfinite(found.first_failed) else "none"
+    passed = f"the last is {plain(found.last_passed)}/s" if math.isfinite(found.last_passed) else "there is none"
+    failed = f"the first is {plain(found.first_failed)}/s" if math.isfinite(found.first_failed) else "there is none"
     ends = "falls off a cliff" if found.shape == "cliff" else "degrades smoothly"
     return (f"{who} carries {bounded_rate(kept)} requests/s within {kept.promise}; {found.binding} ends it and it "
-            f"{ends}; last load certified to pass {passed}/s, first to fail {failed}/s; {len(found.sent)} probes, "
+            f"{ends}; of the loads certified to pass {passed}, of those to fail {failed}; {len(found.sent)} probes, "
             f"{found.requests:,} requests.")
 
 

@@ -71,5 +71,5 @@ def test_what_was_found_is_a_sentence() -> None:
                     Rate(55.0, 53.0, 57.0), ("run-1",), "latency", "smooth", replica_cpus=3)
     said = sentence(kept, found())
     assert "carries 55" in said
-    assert "certified to pass 40.0/s, first to fail none/s" in said
+    assert "of the loads certified to pass the last is 40.0/s, of those to fail there is none" in said
     assert "no capacity under p(99)<100ms: nothing is kept" in sentence(kept, found(why="nothing is kept"))
