@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from harness.decide.twin import Floats, Service, Structure
 from harness.decide.twin_seen import ENOUGH, Batches, Seen, batches, lonely
-from harness.decide.twin_warm import Warmth, exponent
+from harness.decide.twin_warm import Warmth, eased
 from harness.decide.twin_weights import EVEN, Lengths, Weights, weighed
 
 QUICKEST = 0.05  # of requests that all met others: those that waited least
@@ -33,7 +33,7 @@ def service_law(runs: Sequence[Seen], hint: Structure, share: float = 0.0) -> Se
         every = Batches(*(np.concatenate(each) for each in zip(*paced, strict=True)))
         curve, stretch, noise, weights = _law(every, hint.max_batch, workers, lengths)
         usual = [float(np.mean(part.seconds / _expected(part, curve, stretch, weights))) for part in parts]
-        warm = replace(warm, served=exponent(rates, usual))
+        warm = replace(warm, served=eased(rates, usual))
     overhead = lonely_overhead_s(runs, warm)
     gap = _gap_s(told, workers, share, overhead)
     return Service(curve, stretch, noise, np.maximum(overhead - gap, 0.0), each_s=gap / float(stretch[-1]),
@@ -44,8 +44,7 @@ def warmth(runs: Sequence[Seen]) -> Warmth:
     """How the way of lone requests there and back gets shorter with the load of a run."""
     telling = [(run.met, float(np.median(rest))) for run in runs if len(rest := rest_s(run, lonely(run))) >= ENOUGH]
     telling = [(rate, rest) for rate, rest in telling if rest > 0]
-    rates = [run.met for run in runs]
-    return Warmth(min(rates), max(rates), overhead=exponent(*zip(*telling, strict=True)) if telling else 0.0)
+    return Warmth(overhead=eased(*zip(*telling, strict=True))) if telling else Warmth()
 
 
 def _expected(part: Batches, curve: Floats, stretch: Floats, weights: Weights) -> Floats:
@@ -131,8 +130,8 @@ def full(runs: Sequence[Seen]) -> bool:
 
 
 def lonely_overhead_s(runs: Sequence[Seen], warm: Warmth) -> Floats:
-    """What a request's way there and back took beyond what the setup tells, as at warm.high: over requests that met
-    nobody else, in every run that tells, moved to one median, for the load shifts the usual way and not its tail, which
+    """What a request's way there and back took beyond what the setup tells, as at the heaviest load: over requests that
+    met nobody else, in every run that tells, moved to one median: the load shifts the usual way and not its tail, which
     is the machine's. Where all met others, over the quickest of the lightest run."""
     alone = [(run, rest_s(run, run.counted & lonely(run))) for run in runs]
     pools = [(rest, float(np.median(rest)), warm.factors(run.met)[1]) for run, rest in alone if len(rest) >= ENOUGH]
