@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.catalog.device import arm
@@ -34,7 +34,7 @@ from harness.run.process import Server, Stopped
 from harness.run.provenance import packages
 from harness.run.ready import await_ready
 from harness.run.sockets import free_port
-from harness.run.subject import Subject
+from harness.run.subject import ANSWER_S, Subject
 from harness.run.upkeep import engine_versions
 
 QUEUE = "queue"  # the knob of a setup that bounds what may wait
@@ -87,13 +87,14 @@ def check(setup: Setup, workload: Workload, say: Say = lambda _: None,
         agent = stack.enter_context(Agent(workload, prepared, environment([workload.lock], say)))
         own = environments(setup, workload, say)
         bench = _Bench(setup, workload, agent, tuple(each.python for each in own), prepared.folder, device, given)
-        points, answers = _first_server(bench, say, dict(others or {}))
+        found = _first_server(bench, say, dict(others or {}))
+        points = found.points
         if QUEUE in setup.knobs and points[0].verdict == "passed":
             say(f"{setup.name}: overload")
-            points.append(_small_queue(bench))
+            points = (*points, _small_queue(bench))
     versions = {name: version for part, made in zip(setup.parts, own, strict=True)
                 for name, version in engine_versions(part, packages(made.folder)).items()}
-    return Findings(tuple(points), tuple(answers), versions, raised)
+    return replace(found, points=points, versions={**found.versions, **versions}, raised=raised)
 
 
 def room_for_batches(setup: Setup, given: Mapping[str, Knob], device: str) -> dict[str, Knob]:
@@ -103,13 +104,14 @@ def room_for_batches(setup: Setup, given: Mapping[str, Knob], device: str) -> di
     return {BATCH: largest} if BATCH not in given and isinstance(usual, int) and usual < largest else {}
 
 
-def _first_server(bench: _Bench, say: Say, others: dict[str, list[bytes]]) -> tuple[list[Point], list[bytes]]:
+def _first_server(bench: _Bench, say: Say, others: dict[str, list[bytes]]) -> Findings:
     name = bench.setup.name
     begun = time.monotonic()
     with _started(bench, {}) as (subject, place):
         points = [_asked("ready", lambda: points_answers.ready(subject, place.log, lambda: time.monotonic() - begun))]
         if points[0].verdict != "passed":
-            return points, []
+            return Findings(tuple(points))
+        versions = subject.wire.server_version(ANSWER_S)
         for code, question in _QUESTIONS.items():
             say(f"{name}: {code}")
             points.append(_asked(code, lambda question=question: question(subject)))  # type: ignore[misc]
@@ -119,7 +121,7 @@ def _first_server(bench: _Bench, say: Say, others: dict[str, list[bytes]]) -> tu
             points.append(_asked("overload", lambda: full_queue(subject, bounded=False)))
         say(f"{name}: the end, under load")
         points += _ending(subject, place)
-        return points, list(subject.answers)
+        return Findings(tuple(points), tuple(subject.answers), versions)
 
 
 @contextmanager

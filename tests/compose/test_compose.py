@@ -11,6 +11,8 @@ import jsonschema
 import pytest
 import yaml
 
+from harness.catalog.discover import find_catalog
+
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "compose"
 FILES = sorted(COMPOSE.glob("*.yaml"))
@@ -42,6 +44,11 @@ def test_it_keeps_the_specification_and_its_images_are_pinned(path: Path) -> Non
     VALIDATOR.validate({key: value for key, value in table.items() if key not in NEWER})
     for name, service in services(path).items():
         assert VERSION.search(service["image"]), f"{name}: {service['image']} is not pinned"
+
+
+def test_the_setup_that_starts_a_container_names_its_image() -> None:
+    [triton] = services(COMPOSE / "triton.yaml").values()
+    assert find_catalog(ROOT).setup("triton-container").needs.image == triton["image"]
 
 
 def test_the_schema_would_tell() -> None:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from harness.run.process import Stopped
 from harness.run.sockets import free_port
 from harness.run.subject import Subject
 from harness.run.upkeep import code_lines, engine_versions, processes
+from harness.run.wire import Wire
 
 TOYS = Path(__file__).parents[1] / "toys"
 ROOT = Path(__file__).parents[2]
@@ -179,3 +181,35 @@ def test_versions_are_of_what_the_setup_names_itself() -> None:
     told = engine_versions(setup.model_copy(update={"needs": setup.needs.model_copy(update={
         "programs": ("uname", "no-such-program")})}), {})
     assert list(told) == ["uname"]
+    container = find_catalog(ROOT).setup("triton-container")
+    assert engine_versions(container, {}) == {"nvcr.io/nvidia/tritonserver": "24.10-py3"}
+
+
+@pytest.mark.parametrize(("status", "body", "protocol", "told"), [
+    (200, b'{"name": "triton", "version": "2.51.0", "extensions": []}', "oip-http-binary", {"triton": "2.51.0"}),
+    (200, b'{"name": "triton"}', "oip-http", {}),
+    (200, b"ready", "oip-http", {}),
+    (404, b'{"name": "an error", "version": "2"}', "oip-http", {}),
+    (200, b'{"name": "triton", "version": "2.51.0"}', "json", {}),
+])
+def test_a_server_says_its_version_where_its_protocol_can_ask(status: int, body: bytes, protocol: str,
+                                                              told: dict[str, str]) -> None:
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        setup = Catalog(TOYS).setup("calm").model_copy(update={"protocol": protocol})
+        assert Wire(setup, server.server_address[1]).server_version(10) == told
+        server.shutdown()
+    assert asked == ([] if protocol == "json" else ["/v2"])
