@@ -106,6 +106,15 @@ def test_the_dashboard_asks_for_metrics_that_exist() -> None:
         assert not [name for name in ours if name not in code]
 
 
+def test_what_the_dashboard_cannot_show_is_named() -> None:
+    catalog = find_catalog(ROOT)
+    said = {name: str(catalog.setup(name).mlops["metrics"]) for name in catalog.setup_names()}
+    blank = {name for name, words in said.items() if words == "False" or words.startswith(("none", "off"))}
+    text = (COMPOSE / "README.md").read_text("utf-8")
+    [told] = re.findall(r"The dashboard asks [^:]+: (.+?) have no `/metrics`", text)
+    assert set(re.findall("`([a-z-]+)`", told)) == blank | {"replicas"}  # of replicas' two balancers, nginx
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_compose_itself_agrees(path: Path) -> None:
     program = shutil.which("docker-compose")
