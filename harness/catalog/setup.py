@@ -19,7 +19,8 @@ BEHIND_KNOBS = "engine_knobs"
 
 class Needs(Noun):
     """What a machine must have; a machine that lacks it skips the setup and says so. `packages` are requirements that
-    not every index has, as a lock names them; `shared_python` is this Python as a library. `unless` is a knob that,
+    not every index has, as a lock names them; `shared_python` is this Python as a library; `image` is the container's,
+    `name:tag`, told with the versions and not looked for. `unless` is a knob that,
     when given, names what stands elsewhere in the programs' place. `when` maps a knob and a value of it to the needs
     that are others then."""
 
@@ -31,6 +32,7 @@ class Needs(Noun):
     disk_gb: float = 0.0
     packages: tuple[str, ...] = ()
     shared_python: bool = False
+    image: str = ""
     unless: str = ""
     when: dict[str, dict[str, "Needs"]] = Field(default_factory=dict)
 

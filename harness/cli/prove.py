@@ -77,7 +77,8 @@ def _check(setup: Setup, workload: Workload, knobs: Mapping[str, Knob], device: 
     except TailraceError as error:  # the others can be checked all the same
         findings = Findings((Point("environment", "failed", str(error)),))
     checked = Conformance(setup.name, workload.name, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), hashes,
-                          findings.points, findings.versions, device=device, knobs=dict(knobs))
+                          findings.points, findings.versions, device=device, knobs=dict(knobs),
+                          raised=findings.raised)
     write_conformance(folder, checked, findings.answers)
     return checked
 
@@ -92,7 +93,8 @@ def _hashes_now(workload: Workload) -> Callable[[str], Mapping[str, str]]:
 
 def _show(checked: Conformance) -> None:
     given = "".join(f" {name}={value}" for name, value in checked.knobs.items())
-    title = escape(f"{checked.arm}{given} serving {checked.workload}")
+    raised = "".join(f", {name} raised to {value} for this check" for name, value in checked.raised.items())
+    title = escape(f"{checked.arm}{given} serving {checked.workload}{raised}")
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
     for head in ("point", "", "what was seen"):
         table.add_column(head)

@@ -17,6 +17,8 @@ class Codec:
     else every request carries. `unwrap(answer, headers)` gives the workload's answer from a 200's body and its headers
     by lower-case name (none where they were not kept); it raises ValueError with a sentence. `path` and `ready` give
     the usual routes for a model's name; over gRPC they are full method names, and `probe` is the readiness request.
+    `metadata` is the route that tells what the server is, "" where the protocol has none, and `server` reads its name
+    and version from the answer; it raises ValueError.
     """
 
     name: str
@@ -28,6 +30,8 @@ class Codec:
     headers: Headers = field(default_factory=dict)
     transport: Literal["http", "grpc"] = "http"
     probe: bytes = b""
+    metadata: str = ""
+    server: Callable[[bytes], tuple[str, str]] = lambda _answer: ("", "")
 
     @property
     def is_identity(self) -> bool:

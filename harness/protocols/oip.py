@@ -116,7 +116,14 @@ def _element(output: dict[str, Any]) -> bytes:
         raise ValueError(f"the output '{OUTPUT}' is no base64: {error}") from None
 
 
+def server(answer: bytes) -> tuple[str, str]:
+    """Name and version from the server's metadata. Raises ValueError."""
+    told = json_object(answer)
+    return str(told.get("name") or ""), str(told.get("version") or "")
+
+
 HTTP = Codec("oip-http", always_json, lambda model: f"/v2/models/{model}/infer", wrap, unwrap,
-             ready=lambda model: f"/v2/models/{model}/ready")
+             ready=lambda model: f"/v2/models/{model}/ready", metadata="/v2", server=server)
 BINARY = Codec("oip-http-binary", lambda _type: "application/octet-stream", HTTP.path, wrap_binary, unwrap_binary,
-               ready=HTTP.ready, headers={"Inference-Header-Content-Length": str(HEAD_BYTES)})
+               ready=HTTP.ready, headers={"Inference-Header-Content-Length": str(HEAD_BYTES)}, metadata=HTTP.metadata,
+               server=server)

@@ -43,6 +43,15 @@ def unwrap(answer: bytes, _headers: Headers) -> bytes:
     return contents[0]
 
 
+def server(answer: bytes) -> tuple[str, str]:
+    """Name and version from a ServerMetadataResponse. Raises ValueError."""
+    try:
+        told = dict(_fields(answer))
+    except IndexError:
+        raise ValueError(f"the answer of {len(answer)} bytes is no ServerMetadataResponse: it is cut short") from None
+    return told.get(1, b"").decode(), told.get(2, b"").decode()
+
+
 def _field(number: int, value: bytes) -> bytes:
     """A length-delimited field."""
     return _varint(number << 3 | _BYTES) + _varint(len(value)) + value
@@ -92,4 +101,5 @@ def _read_varint(message: bytes, at: int) -> tuple[int, int]:
 
 
 GRPC = Codec("oip-grpc", lambda _type: "application/grpc", lambda _model: f"{SERVICE}/ModelInfer", wrap, unwrap,
-             ready=lambda _model: f"{SERVICE}/ModelReady", transport="grpc", probe=_field(1, MODEL.encode()))
+             ready=lambda _model: f"{SERVICE}/ModelReady", transport="grpc", probe=_field(1, MODEL.encode()),
+             metadata=f"{SERVICE}/ServerMetadata", server=server)

@@ -36,7 +36,7 @@ class Point:
 @dataclass(frozen=True)
 class Conformance:
     """One check of one setup with one workload on one device. `hashes` are content hashes of setup, workload and
-    lock; `knobs` are those that were not at their defaults."""
+    lock; `knobs` are those that were given, `raised` those that the check itself set above their defaults."""
 
     setup: str
     workload: str
@@ -47,6 +47,7 @@ class Conformance:
     schema: int = SCHEMA
     device: str = "cpu"
     knobs: dict[str, bool | int | float | str] = field(default_factory=dict)
+    raised: dict[str, bool | int | float | str] = field(default_factory=dict)
 
     @property
     def arm(self) -> str:

@@ -35,7 +35,7 @@ from harness.run.process import Server, Stopped
 from harness.run.provenance import describe
 from harness.run.ready import PortTakenError, answer_golden, await_ready, ended_how, last_line, refuse_open
 from harness.run.repeats import repeats
-from harness.run.scrape import scrape
+from harness.run.scrape import TIMEOUT_S, scrape
 from harness.run.sockets import free_port
 from harness.run.specs import Spec, at_port, expected_requests, load_specs
 from harness.run.upkeep import processes
@@ -169,6 +169,7 @@ def _serve_under_load(run: Run, specs: list[Spec], scratch: Path) -> None:
                 first = answer_golden(attempt.setup, port, run.agent, max(10.0, attempt.scenario.timeout_s))
                 facts["start_s"] = round(first - started, 3)
                 facts["golden"] = len(run.agent.golden())
+                facts["server_version"] = Wire(attempt.setup, port).server_version(TIMEOUT_S)
                 generators.await_ready()
                 sitting = run.bench.judge(attempt)
                 live = LiveRows(attempt, [spec for spec in specs if isinstance(spec, LoadSpec)], sitting) \

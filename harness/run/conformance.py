@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.catalog.device import arm
@@ -34,10 +34,11 @@ from harness.run.process import Server, Stopped
 from harness.run.provenance import packages
 from harness.run.ready import await_ready
 from harness.run.sockets import free_port
-from harness.run.subject import Subject
+from harness.run.subject import ANSWER_S, Subject
 from harness.run.upkeep import engine_versions
 
 QUEUE = "queue"  # the knob of a setup that bounds what may wait
+BATCH = "max_batch"  # the one that bounds a batch
 Say = Callable[[str], None]
 _QUESTIONS = {**points_answers.QUESTIONS, **points_refusals.QUESTIONS, "health-under-load": health_under_load}
 CODES = ("needs", "environment", "ready", *_QUESTIONS, "same-answers", "overload", "drain", "stop", "nothing-left")
@@ -46,11 +47,13 @@ CODES = ("needs", "environment", "ready", *_QUESTIONS, "same-answers", "overload
 @dataclass(frozen=True)
 class Findings:
     """What became of every clause, in the order asked (those after a server that did not start are missing), the
-    answers to the workload's distinct items, for the setups checked after it, and versions of what ran."""
+    answers to the workload's distinct items, for the setups checked after it, versions of what ran, and the knobs that
+    the check itself `raised`."""
 
     points: tuple[Point, ...]
     answers: tuple[bytes, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
+    raised: dict[str, Knob] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,13 @@ class _Bench:
 def check(setup: Setup, workload: Workload, say: Say = lambda _: None,
           others: Mapping[str, list[bytes]] | None = None, device: str = "cpu",
           knobs: Mapping[str, Knob] | None = None) -> Findings:
-    """`others` maps setups to their answers to the same distinct items; `knobs` are values besides the defaults.
+    """`others` maps setups to their answers to the same distinct items; `knobs` are values besides the defaults. Where
+    they do not name BATCH and its default is lower, it is raised to the largest batch that is asked for.
 
     Raises TailraceError when the environment or the workload cannot be made.
     """
-    given = dict(knobs or {})
+    raised = room_for_batches(setup, knobs or {}, device)
+    given = {**raised, **(knobs or {})}
     setup = setup.with_knobs({**setup.knobs_on(device), **given})
     if why := why_not(setup, workload, device, setup.folder):
         return Findings((Point("needs", "skipped", why),))
@@ -82,22 +87,31 @@ def check(setup: Setup, workload: Workload, say: Say = lambda _: None,
         agent = stack.enter_context(Agent(workload, prepared, environment([workload.lock], say)))
         own = environments(setup, workload, say)
         bench = _Bench(setup, workload, agent, tuple(each.python for each in own), prepared.folder, device, given)
-        points, answers = _first_server(bench, say, dict(others or {}))
+        found = _first_server(bench, say, dict(others or {}))
+        points = found.points
         if QUEUE in setup.knobs and points[0].verdict == "passed":
             say(f"{setup.name}: overload")
-            points.append(_small_queue(bench))
+            points = (*points, _small_queue(bench))
     versions = {name: version for part, made in zip(setup.parts, own, strict=True)
                 for name, version in engine_versions(part, packages(made.folder)).items()}
-    return Findings(tuple(points), tuple(answers), versions)
+    return replace(found, points=points, versions={**found.versions, **versions}, raised=raised)
 
 
-def _first_server(bench: _Bench, say: Say, others: dict[str, list[bytes]]) -> tuple[list[Point], list[bytes]]:
+def room_for_batches(setup: Setup, given: Mapping[str, Knob], device: str) -> dict[str, Knob]:
+    """BATCH at the largest batch that is asked for, where the setup's own default on the device is lower and `given`
+    does not name it: with a smaller one the requests sent at once could never be one batch."""
+    largest, usual = max(points_answers.BATCHES), setup.knobs_on(device).get(BATCH)
+    return {BATCH: largest} if BATCH not in given and isinstance(usual, int) and usual < largest else {}
+
+
+def _first_server(bench: _Bench, say: Say, others: dict[str, list[bytes]]) -> Findings:
     name = bench.setup.name
     begun = time.monotonic()
     with _started(bench, {}) as (subject, place):
         points = [_asked("ready", lambda: points_answers.ready(subject, place.log, lambda: time.monotonic() - begun))]
         if points[0].verdict != "passed":
-            return points, []
+            return Findings(tuple(points))
+        versions = subject.wire.server_version(ANSWER_S)
         for code, question in _QUESTIONS.items():
             say(f"{name}: {code}")
             points.append(_asked(code, lambda question=question: question(subject)))  # type: ignore[misc]
@@ -107,7 +121,7 @@ def _first_server(bench: _Bench, say: Say, others: dict[str, list[bytes]]) -> tu
             points.append(_asked("overload", lambda: full_queue(subject, bounded=False)))
         say(f"{name}: the end, under load")
         points += _ending(subject, place)
-        return points, list(subject.answers)
+        return Findings(tuple(points), tuple(subject.answers), versions)
 
 
 @contextmanager

@@ -35,7 +35,8 @@ def golden(subject: Subject) -> str:
 
 
 def golden_batch(size: int) -> Question:
-    """`size` golden requests written before any reply is read, so that a server that batches can."""
+    """`size` golden requests written before any reply is read, so that a server that batches can. How large the
+    batches were is told where the server tells it."""
     def question(subject: Subject) -> str:
         told = []
         for start in range(0, max(size, len(subject.golden)), size):
@@ -43,8 +44,8 @@ def golden_batch(size: int) -> Question:
             replies = subject.at_once([subject.golden[number][0] for number in numbers])
             all_right(subject.agent.same(list(zip(numbers, answered(replies), strict=True))), "golden answers")
             told += _batches(replies)
-        most = f", in batches of up to {max(told)}" if told else ""
-        return f"golden requests, {size} at once, answered rightly{most}"
+        most = f"in batches of up to {max(told)}" if told else "no batch sizes told"
+        return f"golden requests, {size} at once, answered rightly, {most}"
 
     return question
 

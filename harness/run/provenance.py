@@ -41,14 +41,14 @@ def describe(attempt: Attempt, bench: "Bench", writer: RunWriter, outcome: "Outc
         seeds={"attempt": attempt.seed, "scenario": scenario.seed}, server_cpus=list(bench.cores.server),
         load_cpus=list(bench.cores.load), hashes={**content(attempt), "harness": bench.harness_hash},
         versions=versions(folders), git=dict(bench.git), device=attempt.device,
-        facts={**outcome.facts, **_upkeep(setup, folders)})
+        facts={**outcome.facts, **_upkeep(setup, folders, outcome.facts.get("server_version", {}))})
 
 
-def _upkeep(setup: Setup, environments: Sequence[Path]) -> dict[str, Any]:
-    """What it takes to keep the setup, as far as its files tell."""
+def _upkeep(setup: Setup, environments: Sequence[Path], said: Mapping[str, str]) -> dict[str, Any]:
+    """What it takes to keep the setup, as far as its files tell and the server `said` what it is."""
     engine = {name: version for part, environment in zip(setup.parts, environments, strict=False)
               for name, version in engine_versions(part, packages(environment)).items()}
-    return {"code_lines": code_lines(setup), "engine_versions": engine}
+    return {"code_lines": code_lines(setup), "engine_versions": {**said, **engine}}
 
 
 def versions(environments: Sequence[Path]) -> dict[str, str]:

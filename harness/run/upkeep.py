@@ -32,14 +32,16 @@ def processes(pids: Iterable[int]) -> dict[str, int]:
 
 def engine_versions(setup: Setup, packages: Mapping[str, str]) -> dict[str, str]:
     """Versions of what the setup names itself: the packages of its `.in` file, as found in `packages` (name ->
-    version), and its `[needs] programs` and Java, as they say."""
+    version), the tag of its `[needs] image`, and its `[needs] programs` and Java, as they say."""
     asked = setup.lock.with_suffix(".in")
     names = [] if not asked.is_file() else [match[1] for line in asked.read_text(encoding="utf-8").splitlines()
                                             if (match := _NAME.match(line.strip()))]
     known = {_plain(name): version for name, version in packages.items()}
     found = {name: known[_plain(name)] for name in names if _plain(name) in known}
     programs = (*setup.needed.programs, *(["java"] if setup.needs.java else []))
-    return {**found, **{name: said for name in programs if (said := _program_version(name))}}
+    image, _, tag = setup.needed.image.rpartition(":")
+    told = {image: tag} if image else {}
+    return {**found, **told, **{name: said for name in programs if (said := _program_version(name))}}
 
 
 def _lines(file: Path) -> int:

@@ -1,14 +1,14 @@
 """One question at a time to a running setup, in its own protocol: readiness and predictions, never load."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.catalog.setup import Setup
 from harness.protocols.codec import Codec
 from harness.run.agent import Agent
-from harness.run.exchange import NotOfProtocolError, Reply, exchange, kept_open
+from harness.run.exchange import FAILURES, NotOfProtocolError, Reply, exchange, kept_open
 from harness.run.unary import call, channel
 
 _OK = 200
@@ -39,6 +39,24 @@ class Wire:
             reply = call(opened, self.setup.ready, codec.probe, timeout_s)
         # A message without `ready: true` is empty.
         return reply if reply.status != _OK or reply.body else Reply(_NOT_READY, {}, b"the model is not ready")
+
+    def server_version(self, timeout_s: float) -> dict[str, str]:
+        """Name -> version of the server, as it says itself; {} where its protocol has no question for that or it gives
+        no answer."""
+        if not self.setup.codec.metadata:
+            return {}
+        with suppress(*FAILURES, ValueError):
+            reply = self._metadata(timeout_s)
+            name, version = self.setup.codec.server(reply.body) if reply.status == _OK else ("", "")
+            return {name: version} if name and version else {}
+        return {}
+
+    def _metadata(self, timeout_s: float) -> Reply:
+        codec = self.setup.codec
+        if codec.transport == "http":
+            return exchange(self.port, codec.metadata, timeout_s=timeout_s)
+        with channel(self.port) as opened:
+            return call(opened, codec.metadata, b"", timeout_s)
 
     def predict(self, body: bytes, timeout_s: float) -> Reply:
         """The answer to one prediction on a connection of its own; a 200's body is the workload's answer."""

@@ -104,6 +104,13 @@ async def whole_body(receive: Receive) -> bytes | Answer:
     return b"".join(parts)
 
 
+def refuse_grpc(protocol: str) -> None:
+    """Raises SystemExit with a sentence for a protocol that does not travel in HTTP/1.1."""
+    if "grpc" in protocol:
+        raise SystemExit(f"knob protocol: '{protocol}' is gRPC, which is not relayed; give a protocol over HTTP, "
+                         "oip-http-binary for example")
+
+
 def parsed(url: str, outside: bool) -> SplitResult:
     """The URL's parts, without a port that goes without saying: who signs leaves it out of the header Host. Raises
     SystemExit with a sentence for one that cannot be used, or that leaves this machine without being asked to."""
@@ -141,7 +148,8 @@ def target_of(url: SplitResult) -> str:
 
 
 def main() -> None:
-    """Serves until SIGTERM."""
+    """Serves until SIGTERM. Raises SystemExit with a sentence for knobs that cannot be followed."""
+    refuse_grpc(os.environ["KNOB_PROTOCOL"])
     outside = os.environ["KNOB_OUTSIDE"] == "true"
     url = parsed(os.environ["KNOB_URL"], outside)
     ready = parsed(os.environ["KNOB_READY_URL"], outside) if os.environ["KNOB_READY_URL"] else None

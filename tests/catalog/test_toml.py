@@ -132,6 +132,16 @@ def test_unknown_names_get_the_nearest(tmp_path: Path) -> None:
         Catalog(tmp_path).setup("flsk")
 
 
+def test_every_setup_has_a_lock_of_its_own_with_hashes_and_no_index() -> None:
+    catalog = Catalog(ROOT)
+    for setup in map(catalog.setup, catalog.setup_names()):
+        assert setup.lock == setup.folder / "requirements.txt", setup.name
+        assert setup.lock.with_suffix(".in").is_file(), setup.name
+        text = setup.lock.read_text("utf-8")
+        assert text.count("--hash=sha256:") >= text.count("==") > 0, setup.name
+        assert "://" not in text, setup.name
+
+
 def test_everything_in_the_tree_can_be_read() -> None:
     catalog = Catalog(ROOT)
     for name in catalog.scenario_names():

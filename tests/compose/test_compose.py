@@ -11,6 +11,8 @@ import jsonschema
 import pytest
 import yaml
 
+from harness.catalog.discover import find_catalog
+
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "compose"
 FILES = sorted(COMPOSE.glob("*.yaml"))
@@ -42,6 +44,11 @@ def test_it_keeps_the_specification_and_its_images_are_pinned(path: Path) -> Non
     VALIDATOR.validate({key: value for key, value in table.items() if key not in NEWER})
     for name, service in services(path).items():
         assert VERSION.search(service["image"]), f"{name}: {service['image']} is not pinned"
+
+
+def test_the_setup_that_starts_a_container_names_its_image() -> None:
+    [triton] = services(COMPOSE / "triton.yaml").values()
+    assert find_catalog(ROOT).setup("triton-container").needs.image == triton["image"]
 
 
 def test_the_schema_would_tell() -> None:
@@ -97,6 +104,15 @@ def test_the_dashboard_asks_for_metrics_that_exist() -> None:
         code = "".join(file.read_text("utf-8") for file in (ROOT / "setups" / folder).glob("*.py"))
         assert len(ours) > least
         assert not [name for name in ours if name not in code]
+
+
+def test_what_the_dashboard_cannot_show_is_named() -> None:
+    catalog = find_catalog(ROOT)
+    said = {name: str(catalog.setup(name).mlops["metrics"]) for name in catalog.setup_names()}
+    blank = {name for name, words in said.items() if words == "False" or words.startswith(("none", "off"))}
+    text = (COMPOSE / "README.md").read_text("utf-8")
+    [told] = re.findall(r"The dashboard asks [^:]+: (.+?) have no `/metrics`", text)
+    assert set(re.findall("`([a-z-]+)`", told)) == blank | {"replicas"}  # of replicas' two balancers, nginx
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

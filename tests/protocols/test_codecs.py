@@ -177,6 +177,15 @@ def test_triton_grpc_client_says_the_same() -> None:
     assert CODECS["oip-grpc"].unwrap(grpc_answer(PNG, raw=False), {}) == PNG
 
 
+def test_triton_says_its_version_over_http_and_grpc() -> None:
+    message = service_pb2.ServerMetadataResponse(name="triton", version="2.51.0", extensions=["statistics", "trace"])
+    assert CODECS["oip-grpc"].server(message.SerializeToString()) == ("triton", "2.51.0")
+    for name in ("oip-http", "oip-http-binary"):
+        assert CODECS[name].server(b'{"name": "triton", "version": "2.51.0", "extensions": []}') == ("triton", "2.51.0")
+    with pytest.raises(ValueError, match="cut short"):
+        CODECS["oip-grpc"].server(message.SerializeToString()[:-1])
+
+
 @pytest.mark.parametrize(("code", "words", "status"), [
     (0, "", 200), (3, "bad", 400), (4, "", 504), (5, "", 404), (12, "", 404), (14, "", 503), (8, "queue is full", 503),
     (8, "Received message larger than max (9 vs. 4)", 413), (99, "", 500),

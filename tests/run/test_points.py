@@ -6,19 +6,23 @@ import socket
 import subprocess
 import sys
 import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from harness.catalog.discover import Catalog, find_catalog
 from harness.errors import RunFailedError
+from harness.run.conformance import room_for_batches
 from harness.run.exchange import Reply
+from harness.run.points_answers import BATCHES, golden_batch
 from harness.run.points_load import AT_ONCE, Held, full_queue, nothing_left
 from harness.run.points_refusals import KINDS, bad_body
 from harness.run.process import Stopped
 from harness.run.sockets import free_port
 from harness.run.subject import Subject
 from harness.run.upkeep import code_lines, engine_versions, processes
+from harness.run.wire import Wire
 
 TOYS = Path(__file__).parents[1] / "toys"
 ROOT = Path(__file__).parents[2]
@@ -70,6 +74,36 @@ def test_a_queue_that_stalls_or_breaks_is_told(statuses: list[int], message: byt
 def test_a_queue_that_refuses_is_praised() -> None:
     said = full_queue(Asked([200, 503]), bounded=True)  # type: ignore[arg-type]
     assert said.startswith(f"{AT_ONCE // 2} of {AT_ONCE} requests at once got 503, with Retry-After")
+
+
+class Batching:
+    """A subject that answers its golden requests rightly, and tells the batch of each where it batches."""
+
+    def __init__(self, batch: int) -> None:
+        self.golden = [(b"%d" % number, {}) for number in range(8)]
+        self.headers = {"x-batch-size": str(batch)} if batch else {}
+        self.agent = self
+
+    def at_once(self, bodies: list[bytes]) -> list[Reply]:
+        return [Reply(200, self.headers, body) for body in bodies]
+
+    def same(self, answers: list[tuple[int, bytes]]) -> list[str]:
+        return ["" if body == b"%d" % number else "another's" for number, body in answers]
+
+
+@pytest.mark.parametrize(("batch", "said"), [(17, "in batches of up to 17"), (0, "no batch sizes told")])
+def test_golden_answers_in_batches_tell_how_large_these_were(batch: int, said: str) -> None:
+    told = golden_batch(max(BATCHES))(Batching(batch))  # type: ignore[arg-type]
+    assert told == f"golden requests, 32 at once, answered rightly, {said}"
+
+
+def test_a_batch_as_large_as_what_is_sent_at_once_may_form() -> None:
+    """`max_batch` is 8 in foreign engines (64 on a GPU), 32 in ours, and flask has none."""
+    setups = {name: find_catalog(ROOT).setup(name) for name in ("triton", "torchserve", "zmq-batching", "flask")}
+    assert {name: room_for_batches(setup, {}, "cpu") for name, setup in setups.items()} == {
+        "triton": {"max_batch": 32}, "torchserve": {"max_batch": 32}, "zmq-batching": {}, "flask": {}}
+    assert room_for_batches(setups["triton"], {"max_batch": 4}, "cpu") == {}  # the user's word counts
+    assert room_for_batches(setups["triton"], {}, "gpu") == {}
 
 
 def test_what_is_left_is_named(tmp_path: Path) -> None:
@@ -147,3 +181,35 @@ def test_versions_are_of_what_the_setup_names_itself() -> None:
     told = engine_versions(setup.model_copy(update={"needs": setup.needs.model_copy(update={
         "programs": ("uname", "no-such-program")})}), {})
     assert list(told) == ["uname"]
+    container = find_catalog(ROOT).setup("triton-container")
+    assert engine_versions(container, {}) == {"nvcr.io/nvidia/tritonserver": "24.10-py3"}
+
+
+@pytest.mark.parametrize(("status", "body", "protocol", "told"), [
+    (200, b'{"name": "triton", "version": "2.51.0", "extensions": []}', "oip-http-binary", {"triton": "2.51.0"}),
+    (200, b'{"name": "triton"}', "oip-http", {}),
+    (200, b"ready", "oip-http", {}),
+    (404, b'{"name": "an error", "version": "2"}', "oip-http", {}),
+    (200, b'{"name": "triton", "version": "2.51.0"}', "json", {}),
+])
+def test_a_server_says_its_version_where_its_protocol_can_ask(status: int, body: bytes, protocol: str,
+                                                              told: dict[str, str]) -> None:
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        setup = Catalog(TOYS).setup("calm").model_copy(update={"protocol": protocol})
+        assert Wire(setup, server.server_address[1]).server_version(10) == told
+        server.shutdown()
+    assert asked == ([] if protocol == "json" else ["/v2"])

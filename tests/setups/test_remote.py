@@ -162,6 +162,7 @@ def test_a_wrong_proof_an_unknown_certificate_and_a_foreign_host_are_told(
     url, certificate = elsewhere("bearer")
     for knobs, said in (({"url": url, "ca_file": str(certificate), "auth": "bearer"}, "403"),
                         ({"url": "https://example.invalid/x"}, "load leaves it only with --knob remote.outside=true"),
+                        ({"url": url, "protocol": "oip-grpc"}, "'oip-grpc' is gRPC, which is not relayed"),
                         ({"url": ""}, "--knob remote.url=")):
         assert said in run(tmp_path / "results", **knobs).meta.reason
     monkeypatch.delenv("TAILRACE_REMOTE_TOKEN")
