@@ -98,7 +98,7 @@ def _context(told: Deciding, said: Sources) -> list[str]:
 def _options(told: Deciding, said: Sources) -> list[str]:
     lines = [f"* {markdown_escaped(each.offer.setup)}" for each in told.choice.bills]
     for name, why in told.choice.without.items():
-        text = f"{name}: not a candidate: {why.rstrip('.')}."
+        text = f"{name}: not a candidate: {why}"
         lines.append(f"* {said.computed(text, said.measured(name) if told.runs.get(name) else [QUESTION])}")
     return ["## Considered Options", "", *lines, ""]
 

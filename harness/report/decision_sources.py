@@ -31,7 +31,7 @@ class Sources:
     def computed(self, text: str, labels: Iterable[str]) -> str:
         """The sentence with the labels of what its figures were computed from."""
         plain = markdown_escaped(text)
-        return f"{plain} Computed from {listed(_shown(labels))}." if _DIGIT.search(plain) else plain
+        return f"{plain.rstrip('.')}. Computed from {listed(_shown(labels))}." if _DIGIT.search(plain) else plain
 
     def measured(self, *names: str) -> list[str]:
         """The labels of the setups' runs. Raises TailraceError for a setup that has none."""
