@@ -251,7 +251,7 @@ def decide(
     speed: Speeds = None,
     carries: Carries = None,
     price_list: PriceList = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the record, for example docs/decisions.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to number the record in: docs/decisions.")] = None,
     report: Annotated[Path | None, typer.Option(help="Folder for the decision's notebook and page.")] = None,
     recheck: Annotated[Path | None, typer.Option(help="A record: has one of its triggers fired? (99 then)")] = None,
     json: Json = False,

@@ -1,6 +1,7 @@
 """`tailrace decide`: which setup to run, the record that says so, and whether it still holds."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,17 @@ from harness.decide.bill_question import Question, asked
 from harness.decide.choice import Choice
 from harness.decide.choice_answer import Answer, Wishes, answered
 from harness.decide.choice_grid import front, held, p99_words
-from harness.decide.choice_recheck import evidence, read_decided, recheck, triggers_of
+from harness.decide.choice_recheck import Decided, Today, evidence, read_decided, recheck, triggers_of
 from harness.decide.fleet import Fleet
-from harness.errors import Exit, TailraceError
+from harness.decide.prices import parse_prices
+from harness.errors import Exit, TailraceError, UsageError
 from harness.report import decision_story
 from harness.report.decision_record import Deciding, next_path, record
 from harness.report.words import figure, milliseconds, percent
+from harness.run.upkeep import locked_engines, unlocked_engines
 
+DECIDED = ("one", "tie")
+USUAL = Path("docs/decisions")
 CODES = {"one": Exit.OK, "tie": Exit.OK, "open": Exit.INCONCLUSIVE, "none": Exit.BROKEN_PROMISE}
 
 
@@ -36,21 +41,28 @@ def decide(question: Question, wishes: Wishes, out: Path | None, pages: Path | N
         dump(summary(answer) | {"record": str(path) if path else None})
     else:
         _show(answer, [*([pages / name for name in decision_story.FILES] if pages else []), *([path] if path else [])])
+        if not path and answer.choice.kind in DECIDED:
+            usual = next_path(USUAL, question.workload, answer.choice.named[0])
+            screen().print(f"  Add --out {USUAL} to write it down, as {usual}.", markup=False, highlight=False)
     return CODES[answer.choice.kind]
 
 
 def again(path: Path, results: Path, demand: str, prices: Sequence[str], as_json: bool) -> int:
-    """Evaluates a record's triggers; 99 when one has fired. `demand` and `prices` are today's where given."""
+    """Evaluates a record's triggers; 99 when one has fired or can no longer be evaluated. `demand` and `prices` are
+    today's where given."""
     decided = read_decided(path)
     told = decided.question
     question = Question(decided.workload, list(told["slo"]), demand or str(told["demand"]), [decided.setup],
-                        str(told["fleet"]), results, prices or list(told["price"]), list(told["instance"]),
-                        list(told["speed"]), [],
+                        str(told["fleet"]), results, prices or _own(told, "price", decided.setup),
+                        _own(told, "instance", decided.setup), _own(told, "speed", decided.setup), [],
                         Path(told["price_list"]) if told["price_list"] else None)
+    if prices and decided.setup not in parse_prices(prices):
+        raise UsageError(f"--price {prices[0]}: the record chose {decided.setup}, whose price alone is looked at",
+                         f"write --price '{decided.setup}=USD/h'")
     wanted, curve, _ = asked(question, today())
-    price = wanted.prices.get(decided.setup) or _price(results, wanted, decided.hourly_usd)
-    lock = find_catalog().root / "setups" / parted(decided.setup)[0] / "requirements.txt"
-    found = recheck(decided, results, lock, today(), curve.mean, price)
+    price, source = _price(results, wanted, decided, bool(prices))
+    engines, lost, unlocked = _engines(decided)
+    found = recheck(decided, results, Today(today(), curve.mean, price, source, engines, lost, unlocked))
     if as_json:
         dump({"record": str(path), "triggers": [asdict(each) for each in found]})
     else:
@@ -73,19 +85,37 @@ def summary(answer: Answer) -> dict[str, Any]:
             "break_evens": [asdict(each) for each in answer.evens]}
 
 
-def _price(results: Path, wanted: Asked, old: float) -> float:
-    """Today's price of the setup; the old one where nothing tells another."""
+def _price(results: Path, wanted: Asked, decided: Decided, now: bool) -> tuple[float, str]:
+    """The price of the setup, given `now` or found, and where it is from; NaN where it can no longer be told, and why.
+    """
+    if decided.setup in wanted.prices:
+        return wanted.prices[decided.setup], "as given now" if now else "as given when it was decided, not looked up"
     try:
-        found = offered(results, wanted, opened(results, wanted)).offers
-    except TailraceError:
-        return old
-    return found[0].hourly_usd if found else old
+        found = offered(results, wanted, opened(results, wanted))
+    except TailraceError as error:
+        return math.nan, str(error)
+    if not found.offers:
+        return math.nan, "; ".join(f"{name}: {why}" for name, why in found.without.items())
+    return found.offers[0].hourly_usd, found.offers[0].price_words
+
+
+def _engines(decided: Decided) -> tuple[dict[str, str], str, list[str]]:
+    """What the locks of the setup would install, why that can no longer be told, and what no lock names."""
+    catalog = find_catalog()
+    try:
+        setup = catalog.setup(parted(decided.setup)[0]).with_knobs(decided.knobs)
+        lock = catalog.workload(decided.workload).lock
+        return locked_engines(setup, lock, decided.python), "", unlocked_engines(setup)
+    except TailraceError as error:
+        return {}, str(error), []
 
 
 def _written(answer: Answer, question: Question, wishes: Wishes, out: Path) -> Path:
     choice, catalog = answer.choice, find_catalog()
-    if choice.kind not in ("one", "tie"):
+    if choice.kind not in DECIDED:
         raise _undecided(choice)
+    if out.suffix == ".md":
+        raise UsageError(f"--out {out}: is no folder", f"name one, {USUAL} for example: its records are numbered")
     runs = {each.offer.setup: each.offer.run_ids for each in choice.bills}
     runs |= {name: tuple(run.run_id for run in answer.found.cells[name].runs) for name in choice.without
              if name in answer.found.cells}
@@ -93,20 +123,31 @@ def _written(answer: Answer, question: Question, wishes: Wishes, out: Path) -> P
     if problems:
         raise TailraceError(f"the evidence is not whole: {problems[0]}", "measure that setup again")
     offer = next(each.offer for each in choice.bills if each.offer.setup == choice.named[0])
-    told = {"workload": question.workload, "slo": list(question.slo), "demand": question.demand,
-            "fleet": question.fleet, "must": wishes.must, "weights": wishes.weights, "price": list(question.prices),
-            "instance": list(question.instances), "speed": list(question.speeds),
-            "price_list": str(question.price_list) if question.price_list else ""}
     path = next_path(out, question.workload, offer.setup)
     text = record(Deciding(choice, answer.wish, question.workload, _title(catalog, question.workload), answer.demand,
                            answer.cases, answer.found.cells, runs,
-                           triggers_of(told, offer, stored, answer.demand.mean)), path, question.results, today())
+                           triggers_of(_told(question, wishes), offer, stored, answer.demand.mean)), path,
+                  question.results, today())
     try:
         out.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise TailraceError(f"{path}: cannot be written: {error.strerror}", "give another folder with --out") from None
     return path
+
+
+def _told(question: Question, wishes: Wishes) -> dict[str, Any]:
+    """The options of the command line that ask this, by name; "" and [] where they were left out."""
+    return {"workload": question.workload, "slo": list(question.slo), "demand": question.demand,
+            "setup": list(question.setups), "fleet": question.fleet, "must": wishes.must, "weights": wishes.weights,
+            "worth": wishes.worth, "error": wishes.error, "price": list(question.prices),
+            "instance": list(question.instances), "speed": list(question.speeds), "carries": list(question.carries),
+            "price_list": str(question.price_list) if question.price_list else ""}
+
+
+def _own(told: Mapping[str, Any], option: str, setup: str) -> list[str]:
+    """What a record's option SETUP=VALUE says of this setup."""
+    return [each for each in told[option] if each.partition("=")[0].strip() == setup]
 
 
 def _undecided(choice: Choice) -> TailraceError:

@@ -6,8 +6,8 @@ from pathlib import Path
 from harness.analyse.explain import Example, Explanation
 from harness.analyse.explain import explain as explained
 from harness.cli.show import dump, grid, screen
-from harness.errors import TailraceError, UsageError
-from harness.record.read import open_run
+from harness.errors import TailraceError
+from harness.record.read import open_run, run_named
 
 MOST_PARTS = 3
 PAUSES = {"host": "of the machine", "server": "of the server", "server_collector": "of the server's garbage collector",
@@ -16,10 +16,7 @@ PAUSES = {"host": "of the machine", "server": "of the server", "server_collector
 
 def explain(run: Path, results: Path, out: Path | None, as_json: bool) -> None:
     """Words and tables, or JSON; the figure where `out` names a file. Raises TailraceError."""
-    folder = run if run.is_dir() else next(iter(sorted(results.glob(f"*/{run.name}"))), None)
-    if folder is None:
-        raise UsageError(f"{run}: no such run below {results}", "give a run's folder, or its id and --results")
-    found = explained(open_run(folder))
+    found = explained(open_run(run_named(run, results)))
     if out is not None:
         _draw(found, out)
     if as_json:

@@ -9,7 +9,8 @@ from harness.catalog.discover import find_catalog
 from harness.catalog.setup import Setup
 from harness.catalog.workload import Workload
 from harness.cli.show import dump, screen
-from harness.errors import Exit, UsageError
+from harness.errors import Exit
+from harness.record.read import run_named
 from harness.record.verify import verify as problems_of
 from harness.run.ahead import make_ahead
 from harness.run.environments import environment, environments
@@ -71,9 +72,7 @@ def prepare(workloads: list[str], setups: list[str], device: str = "cpu") -> Non
 
 def verify(run: Path, results: Path, as_json: bool) -> int:
     """What is wrong with a record; 111 when anything is."""
-    folder = run if run.is_dir() else next(iter(sorted(results.glob(f"*/{run.name}"))), None)
-    if folder is None:
-        raise UsageError(f"{run}: no such run below {results}", "give a run's folder, or its id and --results")
+    folder = run_named(run, results)
     problems = problems_of(folder)
     if as_json:
         dump({"run": folder.name, "problems": problems})

@@ -2,12 +2,13 @@
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
+
+from packaging.utils import canonicalize_name
 
 from harness.analyse.figures import figures
 from harness.analyse.frames import read_view
@@ -17,21 +18,21 @@ from harness.decide.bill_measured import place_of, setting_of
 from harness.errors import TailraceError
 from harness.record.layout import RUN, run_folders
 from harness.record.read import StoredRun, find_runs, open_run
+from harness.record.schema import RunMeta
 from harness.record.verify import verify
 
 KEY = "tailrace: "
 SCHEMA = 1
 DEMAND_GROWTH, PRICE_CHANGE, P99_GROWTH, OLD_DAYS = 1.5, 0.3, 1.3, 90
-_PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Decided:
     """The machine-readable part of a decision record: the question, what was chosen, and what would change it.
 
-    `question` is what the command line said, key by key. `p99_above_ms` and `versions` (of what the setup's own lock
-    asks for) are the chosen setup's; NaN and empty where they are not known. `p99_place` is the load of that p99.
-    `measured` is the day of the newest run of the setup that was measured longest ago.
+    `question` is what the command line said, key by key. `p99_above_ms` and `versions` (of its engine, with the
+    `python` and `knobs` they ran with) are the chosen setup's; NaN and empty where they are not known. `p99_place` is
+    the load of that p99. `measured` is the day of the newest run of the setup that was measured longest ago.
     """
 
     question: Mapping[str, Any]
@@ -46,11 +47,31 @@ class Decided:
     old_days: int
     runs: Sequence[str] = field(default_factory=list)
     p99_place: str = ""
+    python: str = ""
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Today:
+    """What is known today to hold a record against.
+
+    `hourly_usd` is the setup's price, and `price_words` say where it is from; NaN where it can no longer be told, and
+    the words say why. `engines` are the versions that the setup's locks would install, by package; where they can no
+    longer be told, `engines_lost` says why. `unlocked` names what no lock does.
+    """
+
+    day: date
+    demand_mean: float
+    hourly_usd: float
+    price_words: str
+    engines: Mapping[str, str]
+    engines_lost: str = ""
+    unlocked: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Trigger:
-    """One reason to decide again: what was looked at, and whether it has come to pass."""
+    """One reason to decide again: what was looked at, and whether it has come to pass, or can no longer be told."""
 
     code: str
     fired: bool
@@ -66,12 +87,16 @@ def triggers_of(question: Mapping[str, Any], offer: Offer, runs: Sequence[Stored
     seen = [each for each in offer.latencies if each.place == offer.p99_place] or sorted(
         (each for each in offer.latencies if each.verdict != "fail"), key=lambda each: -each.rate)
     p99, place = (seen[0].p99_ms.value, seen[0].place) if seen else (offer.p99_ms.value, "")
-    own = [run for run in runs if run.meta.arm == offer.setup]
-    versions = {name.removeprefix("env/"): told for run in own[-1:] for name, told in run.meta.versions.items()
-                if name.startswith("env/")}
+    own = max((run.meta for run in runs if run.meta.arm == offer.setup), key=lambda meta: meta.run_id, default=None)
     return Decided(question, offer.setup, offer.workload, demand_mean * DEMAND_GROWTH, offer.hourly_usd, PRICE_CHANGE,
-                   p99 * P99_GROWTH, versions, min(newest.values(), default="")[:10], old_days,
-                   [run.meta.run_id for run in runs], place)
+                   p99 * P99_GROWTH, _engines(own) if own else {}, min(newest.values(), default="")[:10], old_days,
+                   [run.meta.run_id for run in runs], place, own.versions.get("python", "") if own else "",
+                   dict(own.knobs) if own else {})
+
+
+def _engines(meta: RunMeta) -> dict[str, str]:
+    """Versions of the engine that ran."""
+    return {str(name): str(version) for name, version in meta.facts.get("engine_versions", {}).items()}
 
 
 def front_matter(decided: Decided) -> str:
@@ -117,29 +142,30 @@ def evidence(results: Path, ids: Sequence[str]) -> tuple[list[StoredRun], list[s
     return runs, problems
 
 
-def pinned(lock: Path) -> dict[str, str]:
-    """Package versions that a lock names; empty where there is none."""
-    return dict(_PIN.findall(lock.read_text(encoding="utf-8"))) if lock.is_file() else {}
-
-
-def recheck(decided: Decided, results: Path, lock: Path, today: date, demand_mean: float,
-            hourly_usd: float) -> list[Trigger]:
-    """Every trigger of a record against what is known today: the demand's mean, the price, the newest records, the
-    setup's lock, the calendar, and whether the evidence is still what it was."""
+def recheck(decided: Decided, results: Path, today: Today) -> list[Trigger]:
+    """Every trigger of a record against what is known today and the records below `results`. One that can no longer be
+    evaluated has fired: what a decision rests on is not to go missing in silence."""
     runs, problems = evidence(results, decided.runs)
-    change = hourly_usd / decided.hourly_usd - 1
-    days = (today - date.fromisoformat(decided.measured)).days
+    days = (today.day - date.fromisoformat(decided.measured)).days
     return [
-        Trigger("demand", demand_mean > decided.demand_above,
-                f"mean demand {demand_mean:.4g}/s, allowed up to {decided.demand_above:.4g}/s"),
-        Trigger("price", abs(change) > decided.price_change,
-                f"price {change:+.0%}, allowed ±{decided.price_change:.0%} of ${decided.hourly_usd:g} an hour"),
+        Trigger("demand", today.demand_mean > decided.demand_above,
+                f"mean demand {today.demand_mean:.4g}/s, allowed up to {decided.demand_above:.4g}/s"),
+        _priced(decided, today),
         _slower(decided, results, runs),
-        _newer(decided, pinned(lock)),
+        _other_engine(decided, today),
         Trigger("age", days > decided.old_days,
                 f"the oldest setup's evidence is {days} days old, allowed up to {decided.old_days}"),
         Trigger("evidence", bool(problems), problems[0] if problems else f"all {len(decided.runs)} runs are unaltered"),
     ]
+
+
+def _priced(decided: Decided, today: Today) -> Trigger:
+    allowed = f"allowed ±{decided.price_change:.0%} of ${decided.hourly_usd:g} an hour"
+    if math.isnan(today.hourly_usd):
+        return Trigger("price", True, f"cannot be evaluated, {allowed}: {today.price_words}")
+    change = today.hourly_usd / decided.hourly_usd - 1
+    return Trigger("price", abs(change) > decided.price_change,
+                   f"${today.hourly_usd:g} an hour ({today.price_words}), {change:+.0%}, {allowed}")
 
 
 def _slower(decided: Decided, results: Path, old: Sequence[StoredRun]) -> Trigger:
@@ -153,17 +179,26 @@ def _slower(decided: Decided, results: Path, old: Sequence[StoredRun]) -> Trigge
     found = [run for run in runs if (run.meta.arm, run.meta.workload) == (decided.setup, decided.workload)
              and place_of(run.meta) in places and setting_of(run.meta) in settings and run.meta.status == "ok"
              and run.has_rows and run.meta.run_id > max(decided.runs)]
+    if not math.isfinite(decided.p99_above_ms):
+        return Trigger("p99", False, f"nothing to compare: the record has no finite p99 of {decided.setup}")
     newer = [view for view in map(read_view, found) if figures(view, view.probes).valid]
-    if not newer or not math.isfinite(decided.p99_above_ms):
+    if not newer:
         return Trigger("p99", False, f"no newer valid run of {decided.setup} under that load to tell its p99, {limit}")
     p99 = pooled_quantile([view.rows.ordered_ms for view in newer], 0.99)
     return Trigger("p99", p99 > decided.p99_above_ms, f"p99 {p99:.4g} ms in {len(newer)} newer runs, {limit}")
 
 
-def _newer(decided: Decided, now: Mapping[str, str]) -> Trigger:
-    changed = sorted(name for name, told in decided.versions.items() if name in now and now[name] != told)
-    if changed:
-        name = changed[0]
-        return Trigger("engine", True, f"{name} {now[name]} is locked, {decided.versions[name]} was measured")
-    return Trigger("engine", False, f"{decided.setup}'s lock has the versions that were measured")
-
+def _other_engine(decided: Decided, today: Today) -> Trigger:
+    """Whether the locks would install another engine than was measured, newer or older: neither has been measured."""
+    if today.engines_lost:
+        return Trigger("engine", True, f"cannot be evaluated: {today.engines_lost}")
+    if not decided.versions:
+        return Trigger("engine", False, "nothing to compare: the runs do not tell their versions")
+    was = {canonicalize_name(name): version for name, version in decided.versions.items()}
+    for name, version in sorted(today.engines.items()):
+        then = was.get(canonicalize_name(name), "")
+        if then != version:
+            return Trigger("engine", True, f"{name} {version} is locked, {then or 'none'} was measured")
+    same = ", ".join(f"{name} {version}" for name, version in today.engines.items())
+    apart = f"; not compared, for no lock names it: {', '.join(today.unlocked)}" if today.unlocked else ""
+    return Trigger("engine", False, (f"locked as measured: {same}" if same else "no lock names its engine") + apart)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.errors import TailraceError
+from harness.errors import TailraceError, UsageError
 from harness.record import layout
 from harness.record.migrate import to_meta
 from harness.record.requests import Array, Rows, read_requests, row_count, values
@@ -82,6 +82,17 @@ def find_runs(results: Path) -> Found:
     finished = [folder for folder in folders if (folder / layout.RUN).is_file()]
     return Found(tuple(open_run(folder) for folder in finished),
                  tuple(folder for folder in folders if folder not in set(finished)))
+
+
+def run_named(run: Path, results: Path) -> Path:
+    """The folder of a run given as its folder, or as its id below `results` or one machine's folder. Raises UsageError
+    where there is none."""
+    if run.is_dir():
+        return run
+    found = next((folder for folder in layout.run_folders(results) if folder.name == run.name), None)
+    if found is None:
+        raise UsageError(f"{run}: no such run below {results}", "give a run's folder, or its id and --results")
+    return found
 
 
 def open_run(folder: Path) -> StoredRun:

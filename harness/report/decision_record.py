@@ -1,4 +1,4 @@
-"""A choice as an architectural decision record in the form of MADR 4.0, every figure with the runs it rests on."""
+"""A choice as an architectural decision record in the form of MADR 4.0, every figure with what it rests on."""
 
 import json
 import math
@@ -8,22 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from shlex import quote
+from shlex import join, quote
+from typing import Any
 from urllib.parse import quote as linkable
 
 from harness.analyse.model import Cell, Interval
 from harness.decide.bill import Bill
 from harness.decide.choice import Choice, Wish
-from harness.decide.choice_facts import has
+from harness.decide.choice_facts import PARTS, has
 from harness.decide.choice_grid import Case, front, held
 from harness.decide.choice_recheck import Decided, front_matter
 from harness.decide.demand import Curve
-from harness.errors import TailraceError
 from harness.record.layout import run_folders
+from harness.report.decision_sources import DEMAND, QUESTION, Sources
 from harness.report.select import bounded
 from harness.report.words import figure, listed, markdown_escaped, milliseconds, percent
-
-_DIGIT = re.compile(r"\d")
 
 
 @dataclass(frozen=True)
@@ -43,9 +42,8 @@ class Deciding:
 
 
 def record(told: Deciding, path: Path, results: Path, today: date) -> str:
-    """The record's text for a file at `path`. Raises TailraceError where a figure has no run behind it."""
-    labels = {name: f"E{number}" for number, name in enumerate(sorted(told.runs), start=1) if told.runs[name]}
-    said = _Sayer(labels)
+    """The record's text for a file at `path`. Raises TailraceError where a candidate has no run behind it."""
+    said = Sources(told.runs, {each.offer.setup: each for each in told.choice.bills})
     favourite = told.choice.named[0]
     parts = [
         "---", 'status: "proposed"', f"date: {today.isoformat()}", front_matter(told.decided), "---", "",
@@ -53,11 +51,22 @@ def record(told: Deciding, path: Path, results: Path, today: date) -> str:
         *_context(told, said), *_options(told, said), *_outcome(told, said),
         "### Confirmation", "",
         "This decision is checked again, its evidence with it, by the command below. It exits with zero while every "
-        "trigger under Expiry is quiet, and otherwise says which one has fired.", "",
+        "trigger under Expiry is quiet, and otherwise says which one has fired or can no longer be evaluated.", "",
         "```bash", f"tailrace decide --recheck {quote(str(path))} --results {quote(str(results))}", "```", "",
-        *_pros_and_cons(told, said), *_more(told, said, labels, results, path),
+        "This one decides again, with what was given then and the records of that day.", "",
+        "```bash", command(told.decided.question, results, path.parent), "```", "",
+        *_pros_and_cons(told, said), *_more(told, said, results, path),
     ]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def command(question: Mapping[str, Any], results: Path, out: Path) -> str:
+    """The command line that asks the question, a table of its options by name, of the records in `results`."""
+    words = ["tailrace", "decide"]
+    for name, value in {**question, "results": str(results), "out": str(out)}.items():
+        for each in value if isinstance(value, list) else [value]:
+            words += [f"--{name.replace('_', '-')}", str(each)] if each != "" else []
+    return join(words)
 
 
 def next_path(folder: Path, workload: str, setup: str) -> Path:
@@ -67,25 +76,7 @@ def next_path(folder: Path, workload: str, setup: str) -> Path:
     return folder / f"{max(taken, default=0) + 1:04d}-{plain}.md"
 
 
-@dataclass(frozen=True)
-class _Sayer:
-    """Says a sentence with the labels of the evidence it rests on, where it has a figure."""
-
-    labels: Mapping[str, str]
-
-    def __call__(self, text: str, setups: Sequence[str]) -> str:
-        plain = markdown_escaped(text)
-        if not _DIGIT.search(plain):
-            return plain
-        refs = [f"\\[{self.labels[name]}\\]" for name in setups if name in self.labels]
-        if not refs:
-            raise TailraceError(f"no run stands behind '{text[:60]}…'",
-                                "a record needs measured setups: leave --carries out and measure")
-        return f"{plain} {' '.join(refs)}"
-
-
-def _context(told: Deciding, said: _Sayer) -> list[str]:
-    names = [each.offer.setup for each in told.choice.bills]
+def _context(told: Deciding, said: Sources) -> list[str]:
     promise = " and ".join(f"{metric} {bound}" for metric, bound in told.wish.slo.items())
     drivers = ["Cost per million good requests at this demand, with spare replicas and idle hours counted.",
                "The promise, kept in every minute as far as replicas can."]
@@ -93,38 +84,43 @@ def _context(told: Deciding, said: _Sayer) -> list[str]:
     drivers += [f"Weighed among equals: {listed(list(told.wish.weights))}."] if told.wish.weights else []
     inputs = {key: value for key, value in told.decided.question.items() if value}
     return ["## Context and Problem Statement", "",
-            said(f"Which setup should serve {told.workload} ({told.title}) so that {promise} is kept at the demand "
-                 f"{told.demand.name}, with how many replicas, and for how much?", names), "",
+            said.told(f"Which setup should serve {told.workload} ({told.title}) so that {promise} is kept at the "
+                      f"demand {told.demand.name}, with how many replicas, and for how much?", [QUESTION, DEMAND]), "",
             "What was given, not measured:", "",
             "```toml", *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in inputs.items()),
             f"demand_mean_per_s = {told.demand.mean:.6g}", f"demand_peak_per_s = {told.demand.peak:.6g}",
             *(f"usd_per_hour.{json.dumps(each.offer.setup)} = {each.offer.hourly_usd:g} "
-              f"# {each.offer.instance}, {each.offer.price_words}" for each in told.choice.bills), "```", "",
-            "## Decision Drivers", "", *(f"* {markdown_escaped(line)}" for line in drivers), ""]
+              f"# {each.offer.instance}, {each.offer.price_words}" for each in told.choice.bills),
+            f"# replicas: {told.choice.bills[0].fleet.words}", "```", "",
+            "## Decision Drivers", "", *(f"* {said.told(line, [QUESTION])}" for line in drivers), ""]
 
 
-def _options(told: Deciding, said: _Sayer) -> list[str]:
+def _options(told: Deciding, said: Sources) -> list[str]:
     lines = [f"* {markdown_escaped(each.offer.setup)}" for each in told.choice.bills]
-    lines += [f"* {said(f'{name}: not a candidate: {why}', [name])}" for name, why in told.choice.without.items()]
+    for name, why in told.choice.without.items():
+        text = f"{name}: not a candidate: {why}"
+        lines.append(f"* {said.computed(text, said.measured(name) if told.runs.get(name) else [QUESTION])}")
     return ["## Considered Options", "", *lines, ""]
 
 
-def _outcome(told: Deciding, said: _Sayer) -> list[str]:
+def _outcome(told: Deciding, said: Sources) -> list[str]:
     choice, best = told.choice, told.choice.named[0]
     names = [each.offer.setup for each in choice.bills]
     mine = next(each for each in choice.bills if each.offer.setup == best)
+    bill = said.billed(best)
     costs = (f"it costs {_usd(mine.monthly_usd)} a month and {_usd(mine.per_million_good_usd)} for a million good "
              "requests.")
     idle = (f"{percent(mine.idle_share)} of what is paid stays idle; price divided by capacity would say "
             f"${figure(mine.peak_per_million_usd)} for a million.")
-    lines = [f'Chosen option: "{markdown_escaped(best)}", because {said(_reason(choice), names)}', "",
-             "### Consequences", "", f"* Good, because {said(costs, [best])}", f"* {said(_kept(mine), [best])}",
-             f"* Neutral, because {said(idle, [best])}"]
+    reason = said.computed(_reason(choice), said.billed(*names))
+    lines = [f'Chosen option: "{markdown_escaped(best)}", because {reason}', "",
+             "### Consequences", "", f"* Good, because {said.computed(costs, bill)}",
+             f"* {said.computed(_kept(mine), bill)}", f"* Neutral, because {said.computed(idle, bill)}"]
     if told.cases:
         known = sum(case.known for case in told.cases)
         text = ("with its price ±30 %, the promise halved and doubled and the demand halved and doubled, it stays "
                 f"chosen in {percent(held(told.cases, choice))} of {known} cases that the records can tell.")
-        lines.append(f"* Neutral, because {said(text, names)}")
+        lines.append(f"* Neutral, because {said.computed(text, said.billed(*names))}")
     return ["## Decision Outcome", "", *lines, ""]
 
 
@@ -139,48 +135,71 @@ def _kept(mine: Bill) -> str:
     return f"Bad, because the promise breaks in about {mine.broken_minutes:.0f} minutes a month, before replicas serve."
 
 
-def _pros_and_cons(told: Deciding, said: _Sayer) -> list[str]:
+def _pros_and_cons(told: Deciding, said: Sources) -> list[str]:
     lines = ["## Pros and Cons of the Options", ""]
     best = {each.offer.setup for each in front(told.choice.bills)}
     for each in told.choice.bills:
         offer = each.offer
         lines += [f"### {markdown_escaped(offer.setup)}", ""]
-        own = [offer.setup]
+        own = said.measured(offer.setup)
         carried = f"one replica carries {span(offer.rate)} requests/s ({offer.source})."
-        lines.append(f"* Neutral, because {said(carried, own)}")
+        lines.append(f"* Neutral, because {said.computed(carried, said.carried(offer.setup))}")
         pair = next((pair for pair in told.choice.pairs if pair.other == offer.setup), None)
         if pair is not None:
             text = f"its cost is {span(pair.ratio)} times that of {pair.best} ({pair.verdict})."
             word = "Bad" if pair.verdict == "dearer" else "Neutral"
-            lines.append(f"* {word}, because {said(text, [*own, pair.best])}")
+            lines.append(f"* {word}, because {said.computed(text, said.billed(offer.setup, pair.best))}")
         if not math.isnan(offer.p99_ms.value):
             text = f"its p99 was {milliseconds(offer.p99_ms.value)} at {figure(offer.p99_at)} requests/s."
-            lines.append(f"* {'Good' if offer.setup in best else 'Neutral'}, because {said(text, own)}")
+            lines.append(f"* {'Good' if offer.setup in best else 'Neutral'}, because {said.computed(text, own)}")
         for name, fact in offer.facts.items():
             word = {True: "Good", False: "Bad", None: "Neutral"}[has(offer.facts, name)]
             word = "Neutral" if name in ("gpu", "moving_parts") else word
-            lines.append(f"* {word}, because {said(f'{name}: {_fact(fact)}', own)}")
+            sentence = said.computed if name == PARTS else said.told
+            lines.append(f"* {word}, because {sentence(f'{name}: {_fact(fact)}', own)}")
         lines.append("")
     return lines
 
 
-def _more(told: Deciding, said: _Sayer, labels: Mapping[str, str], results: Path,
-          path: Path) -> list[str]:
-    best, decided = [told.choice.named[0]], told.decided
-    expiry = [f"demand: the mean grows above {figure(decided.demand_above)} requests/s.",
-              f"price: an hour moves by more than {decided.price_change:.0%} from ${decided.hourly_usd:g}.",
-              f"p99: newer runs under the same load, with the same knobs, are above {figure(decided.p99_above_ms)} ms.",
-              "engine: the setup's lock names other versions than were measured.",
-              f"age: the evidence is older than {decided.old_days} days (measured {decided.measured}).",
-              "evidence: a run is missing or altered."]
+def _more(told: Deciding, said: Sources, results: Path, path: Path) -> list[str]:
     assumed = {line: each.offer.setup for each in reversed(told.choice.bills) for line in each.assumptions}
+    return ["## More Information", "", "### Expiry", "",
+            "Decide again when one of these comes to pass. The limits stand in the front matter.", "",
+            *(f"* {line}" for line in _expiry(told, said)), "", "### Assumptions", "",
+            *(f"* {said.assumed(line, name)}" for line, name in reversed(assumed.items())), "", "### Evidence", "",
+            "A label says where a figure stands, or, after \"Computed from\", what it was computed from. Each run is "
+            f"proved whole and unaltered by `tailrace verify RUN --results {quote(str(results))}`.", "",
+            f"* **{DEMAND}** {markdown_escaped(f'the demand {told.demand.name}')}, and **{QUESTION}** what else was "
+            "given: both in the block under Context",
+            *(f"* **P{said.number(name)}** {markdown_escaped(f'{name}: {_price(bill)}')}"
+              for name, bill in sorted(said.bills.items())), *_runs(told, said, results, path)]
+
+
+def _expiry(told: Deciding, said: Sources) -> list[str]:
+    decided, best = told.decided, told.choice.named[0]
+    grown = (f"demand: the mean of {told.demand.name} grows from {figure(told.demand.mean)} to above "
+             f"{figure(decided.demand_above)} requests/s.")
+    moved = f"price: an hour of {best} moves by more than {decided.price_change:.0%} from {_price(said.bills[best])}."
+    slower = ("p99: newer runs under the same load, with the same knobs, are above "
+              f"{milliseconds(decided.p99_above_ms)}.")
+    aged = (f"age: a candidate's newest evidence is older than {decided.old_days} days (the oldest: "
+            f"{decided.measured}).")
+    return [said.computed(grown, [DEMAND]), said.told(moved, said.priced(best)),
+            *([said.computed(slower, said.measured(best))] if math.isfinite(decided.p99_above_ms) else []),
+            *(["engine: the locks would install another engine than was measured."] if decided.versions else []),
+            said.computed(aged, said.measured(*(name for name, runs in told.runs.items() if runs))),
+            "evidence: a run is missing or altered."]
+
+
+def _price(bill: Bill) -> str:
+    return f"${bill.offer.hourly_usd:g} ({bill.offer.instance}, {bill.offer.price_words})"
+
+
+def _runs(told: Deciding, said: Sources, results: Path, path: Path) -> list[str]:
     folders = {folder.name: linkable(os.path.relpath(folder, path.parent)) for folder in run_folders(results)}
-    lines = ["## More Information", "", "### Expiry", "", "Decide again when one of these comes to pass:", "",
-             *(f"* {said(line, best)}" for line in expiry), "", "### Assumptions", "",
-             *(f"* {said(line, [name])}" for line, name in reversed(assumed.items())), "", "### Evidence", "",
-             f"Each run is proved whole and unaltered by `tailrace verify RUN --results {quote(str(results))}`.", ""]
-    for name, label in labels.items():
-        lines += [f"* **{label}** {markdown_escaped(name)}",
+    lines = []
+    for name in sorted(name for name, runs in told.runs.items() if runs):
+        lines += [f"* **E{said.number(name)}** {markdown_escaped(name)}",
                   *(f"  * [{run}]({folders.get(run, '')})" for run in told.runs[name])]
     return lines
 

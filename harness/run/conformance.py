@@ -35,7 +35,7 @@ from harness.run.provenance import packages
 from harness.run.ready import await_ready
 from harness.run.sockets import free_port
 from harness.run.subject import ANSWER_S, Subject
-from harness.run.upkeep import engine_versions
+from harness.run.upkeep import engine_versions, of_parts
 
 QUEUE = "queue"  # the knob of a setup that bounds what may wait
 BATCH = "max_batch"  # the one that bounds a batch
@@ -92,8 +92,8 @@ def check(setup: Setup, workload: Workload, say: Say = lambda _: None,
         if QUEUE in setup.knobs and points[0].verdict == "passed":
             say(f"{setup.name}: overload")
             points = (*points, _small_queue(bench))
-    versions = {name: version for part, made in zip(setup.parts, own, strict=True)
-                for name, version in engine_versions(part, packages(made.folder)).items()}
+    versions = of_parts(engine_versions(part, packages(made.folder))
+                        for part, made in zip(setup.parts, own, strict=True))
     return replace(found, points=points, versions={**found.versions, **versions}, raised=raised)
 
 

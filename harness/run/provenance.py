@@ -18,7 +18,7 @@ from harness.record.schema import SCHEMA, RunMeta
 from harness.record.write import RunWriter
 from harness.run.content import hash_paths
 from harness.run.environments import machine_packages
-from harness.run.upkeep import code_lines, engine_versions
+from harness.run.upkeep import code_lines, engine_versions, of_parts
 
 if TYPE_CHECKING:
     from harness.run.bench import Bench
@@ -46,8 +46,8 @@ def describe(attempt: Attempt, bench: "Bench", writer: RunWriter, outcome: "Outc
 
 def _upkeep(setup: Setup, environments: Sequence[Path], said: Mapping[str, str]) -> dict[str, Any]:
     """What it takes to keep the setup, as far as its files tell and the server `said` what it is."""
-    engine = {name: version for part, environment in zip(setup.parts, environments, strict=False)
-              for name, version in engine_versions(part, packages(environment)).items()}
+    engine = of_parts(engine_versions(part, packages(environment))
+                      for part, environment in zip(setup.parts, environments, strict=False))
     return {"code_lines": code_lines(setup), "engine_versions": {**said, **engine}}
 
 

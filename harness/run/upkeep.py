@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from harness.catalog.setup import Setup
+from harness.errors import TailraceError
 from harness.run.content import files_below
 from harness.run.machine import program
+from harness.run.pins import needed, plain
 
 _CODE = (".py", ".toml", ".pbtxt", ".properties", ".yaml", ".yml", ".json", ".sh", ".conf", ".cfg", ".ini")
 _VERSION_S = 10.0
@@ -33,15 +35,56 @@ def processes(pids: Iterable[int]) -> dict[str, int]:
 def engine_versions(setup: Setup, packages: Mapping[str, str]) -> dict[str, str]:
     """Versions of what the setup names itself: the packages of its `.in` file, as found in `packages` (name ->
     version), the tag of its `[needs] image`, and its `[needs] programs` and Java, as they say."""
+    known = {plain(name): version for name, version in packages.items()}
+    found = {name: known[plain(name)] for name in _named(setup) if plain(name) in known}
+    return {**found, **_image(setup),
+            **{name: said for name in _programs(setup) if (said := _program_version(name))}}
+
+
+def of_parts(engines: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Those of each part of a setup as one table; versions that parts have of the same name differently, both."""
+    told: dict[str, list[str]] = {}
+    for name, version in (each for part in engines for each in part.items()):
+        told.setdefault(name, []).append(version)
+    return {name: " and ".join(dict.fromkeys(versions)) for name, versions in told.items()}
+
+
+def locked_engines(setup: Setup, workload: Path, python: str = "") -> dict[str, str]:
+    """Versions of the packages and images that the setup and the one behind it name themselves, as `engine_versions` has them, but
+    as their locks would install them now beside the `workload`'s lock: for that `python` (`3.11.7`), or this one.
+
+    Raises TailraceError for a setup behind it that is not there, and for a lock that is not.
+    """
+    markers = {"python_version": ".".join(python.split(".")[:2]), "python_full_version": python} if python else None
+    found = []
+    for part in setup.parts:
+        for lock in (workload, part.lock):
+            if not lock.is_file():
+                raise TailraceError(f"{lock}: there is no such lock", "check out the project whole")
+        pins = needed([workload, part.lock], part.displaces, markers)
+        found.append({name: pins[plain(name)].version for name in _named(part) if plain(name) in pins} | _image(part))
+    return of_parts(found)
+
+
+def unlocked_engines(setup: Setup) -> list[str]:
+    """What it is made of, and the one behind it, that no lock names: programs and Java of the machine."""
+    return [name for part in setup.parts for name in _programs(part)]
+
+
+def _image(setup: Setup) -> dict[str, str]:
+    name, _, tag = setup.needed.image.rpartition(":")
+    return {name: tag} if name else {}
+
+
+def _programs(setup: Setup) -> tuple[str, ...]:
+    return (*setup.needed.programs, *(["java"] if setup.needs.java else []))
+
+
+def _named(setup: Setup) -> list[str]:
+    """The packages that the setup's `.in` file names, as it writes them."""
     asked = setup.lock.with_suffix(".in")
-    names = [] if not asked.is_file() else [match[1] for line in asked.read_text(encoding="utf-8").splitlines()
-                                            if (match := _NAME.match(line.strip()))]
-    known = {_plain(name): version for name, version in packages.items()}
-    found = {name: known[_plain(name)] for name in names if _plain(name) in known}
-    programs = (*setup.needed.programs, *(["java"] if setup.needs.java else []))
-    image, _, tag = setup.needed.image.rpartition(":")
-    told = {image: tag} if image else {}
-    return {**found, **told, **{name: said for name in programs if (said := _program_version(name))}}
+    lines = asked.read_text(encoding="utf-8").splitlines() if asked.is_file() else []
+    return [match[1] for line in lines if (match := _NAME.match(line.strip()))]
 
 
 def _lines(file: Path) -> int:
@@ -78,11 +121,6 @@ def _spawned(words: list[str]) -> str:
     """What `python -c` runs: the module that its first import names."""
     match = re.search(r"(?:from|import)\s+([\w.]+)", words[0] if words else "")
     return match[1] if match else "python"
-
-
-def _plain(name: str) -> str:
-    """A package's name as every index writes it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 @functools.cache

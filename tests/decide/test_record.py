@@ -1,5 +1,7 @@
 """Every figure of a decision record leads to a run that `tailrace verify` accepts, and its triggers fire."""
 
+import json
+import math
 import re
 import shlex
 from dataclasses import replace
@@ -10,20 +12,25 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from harness.analyse.model import Interval
 from harness.cli import decide as command
+from harness.cli import look
+from harness.cli.app import app
 from harness.decide.bill import Offer
 from harness.decide.bill_question import Question
 from harness.decide.choice_answer import Wishes
-from harness.decide.choice_recheck import Decided, evidence, front_matter, read_decided, recheck, triggers_of
-from harness.errors import Exit, TailraceError
+from harness.decide.choice_recheck import Decided, Today, evidence, front_matter, read_decided, recheck, triggers_of
+from harness.errors import Exit, TailraceError, UsageError
+from harness.record.read import open_run, read_machine
 from harness.record.verify import verify
 from harness.report.decision_record import next_path
 
 ROOT = Path(__file__).resolve().parents[2]
 WISHES = Wishes("", "latency=1", 0.05, 0.05)
-LABEL = re.compile(r"\\\[(E\d+)\\\]")
+LABEL = re.compile(r"\\\[([EPDG]\d*)\\\]")
+MEASURED = {"flask": "3.1.3", "gunicorn": "27.0.1"}
 
 
 @pytest.fixture(scope="module")
@@ -59,19 +66,93 @@ def body(text: str) -> list[str]:
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
-def test_every_sentence_with_a_figure_leads_to_runs_that_verify_accepts(written: Path, results: Path) -> None:
+def evidence_of(text: str) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """By label: the run ids of the runs, and what the others say."""
+    listed = text.split("### Evidence")[1]
+    blocks = re.findall(r"\* \*\*(E\d+)\*\* .*\n((?:  \* .*\n?)+)", listed)
+    others = {label: line for line in listed.splitlines() for label in re.findall(r"\*\*([PDG]\d*)\*\*", line)}
+    return {label: re.findall(r"\[([^\]]+)\]\(", lines) for label, lines in blocks}, others
+
+
+def test_every_sentence_with_a_figure_leads_to_what_it_rests_on(written: Path, results: Path) -> None:
     text = written.read_text()
-    blocks = re.findall(r"\* \*\*(E\d+)\*\* .*\n((?:  \* .*\n?)+)", text.split("### Evidence")[1])
-    known = {label: re.findall(r"\[([^\]]+)\]\(", lines) for label, lines in blocks}
+    runs, others = evidence_of(text)
     said = [line for line in body(text) if re.search(r"\d", line)]
     assert len(said) > 15
     for line in said:
-        labels = LABEL.findall(line)
-        assert labels, line
-        assert all(known[label] for label in labels)
-    for run in {run for runs in known.values() for run in runs}:
+        assert LABEL.findall(line), line
+        assert {*LABEL.findall(line)} <= {*runs, *others}
+    for run in {run for each in runs.values() for run in each}:
         (folder,) = results.glob(f"*/{run}")
         assert verify(folder) == []
+
+
+def test_a_label_stands_where_the_figure_is_and_no_run_where_it_is_not(written: Path, results: Path) -> None:
+    text = written.read_text()
+    runs, others = evidence_of(text)
+    lines = {line: LABEL.findall(line) for line in body(text)}
+
+    def labels(start: str) -> list[str]:
+        (found,) = [found for line, found in lines.items() if line.startswith(start)]
+        return found
+
+    assert labels("Which setup should serve") == ["G", "D"]
+    assert labels("* demand: the mean of office-week grows from 300 to above 450") == ["D"]
+    assert labels("* Demand office-week") == ["D"]
+    assert labels("* Replicas: ") == ["G"]
+    assert labels("* price: an hour of flask") == labels("* \\$0.02 an hour") == ["P2"]
+    assert labels("* \\$0.1785 an hour") == ["P1"]
+    assert "price list 2026-11, checked 2026-" in others["P1"]
+    assert "price as given" in others["P2"]
+    assert labels("* Good, because it costs") == ["E2", "P2", "D", "G"]
+    for line, found in lines.items():
+        measured = {label for label in found if label.startswith("E")}
+        if measured and "Computed from" not in line:  # then the figure stands in the run itself
+            (label,), (had, of) = measured, re.findall(r"with (\d) of the (\d) CPUs", line)[0]
+            for name in runs[label]:
+                (folder,) = results.glob(f"*/{name}")
+                assert len(open_run(folder).meta.server_cpus) == int(had)
+                assert read_machine(folder.parent)["cpus"] == int(of)
+
+
+def test_what_was_given_is_all_in_the_record_and_asks_the_same_again(results: Path, tmp_path: Path) -> None:
+    out, prices = tmp_path / "my decisions", tmp_path / "prices.toml"
+    prices.write_text((ROOT / "prices" / "2026-11.toml").read_text())
+    asked = question(results, slo=["p(50)<25ms", "errors<1%"], setups=["flask", "fastapi"], fleet="spare=2",
+                     instances=["fastapi=c7i.xlarge"], speeds=["fastapi=1.5"], carries=["fastapi=400"],
+                     price_list=prices)
+    assert command.decide(asked, Wishes("gpu=no", "latency=2", 0.04, 0.03), out, None, as_json=True) == Exit.OK
+    (first,) = out.iterdir()
+    text = first.read_text()
+    given = read_decided(first).question
+    assert (given["setup"], given["worth"], given["error"]) == (["flask", "fastapi"], 0.04, 0.03)
+    for line in ('setup = ["flask", "fastapi"]', "worth = 0.04", "error = 0.03", 'carries = ["fastapi=400"]'):
+        assert line in text.splitlines()
+    assert "(as given). Computed from \\[G\\]." in text
+    (again,) = re.findall(r"^(tailrace decide --workload .*)$", text, flags=re.M)
+    done = CliRunner().invoke(app, [*shlex.split(again)[1:], "--json"])
+    assert done.exit_code == Exit.OK
+    second = next(path for path in out.iterdir() if path != first)
+    assert second.name == first.name.replace("0001", "0002")
+    assert second.read_text() == text.replace(first.name, second.name)
+
+
+def test_where_nothing_is_written_the_way_to_is_named(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.decide(question(results), WISHES, None, None, as_json=False) == Exit.OK
+    assert "Add --out docs/decisions to write it down, as docs/decisions/0001-serve-fraud-with-flask.md." in \
+        " ".join(capsys.readouterr().out.split())
+    assert command.decide(question(results, prices=["flask=0.12/h"], demand="40000"), WISHES, None, None,
+                          as_json=False) == Exit.INCONCLUSIVE
+    assert "--out" not in capsys.readouterr().out
+
+
+def test_the_command_that_proves_a_run_knows_one_machines_folder(written: Path, results: Path) -> None:
+    run = read_decided(written).runs[0]
+    (machine,) = results.iterdir()
+    for folder in (results, machine):
+        assert look.verify(Path(run), folder, as_json=True) == Exit.OK
+    with pytest.raises(UsageError, match="no such run below"):
+        look.verify(Path(run), machine / "nowhere", as_json=True)
 
 
 def test_a_record_has_the_parts_of_madr(written: Path) -> None:
@@ -93,21 +174,49 @@ def test_the_command_of_the_confirmation_is_quiet_now_and_fires_later(written: P
 
 def test_each_trigger_fires_for_its_own_reason(written: Path, results: Path, tmp_path: Path) -> None:
     decided = read_decided(written)
-    lock = ROOT / "setups" / "flask" / "requirements.txt"
     measured = date.fromisoformat(decided.measured)
 
-    def fired(folder: Path = results, lock: Path = lock, day: date = measured, demand: float = 1.0,
-              price: float = decided.hourly_usd) -> list[str]:
-        return [each.code for each in recheck(decided, folder, lock, day, demand, price) if each.fired]
+    def fired(folder: Path = results, day: date = measured, demand: float = 1.0, price: float = decided.hourly_usd,
+              lost: str = "", **engines: str) -> list[str]:
+        today = Today(day, demand, price, "as given", {**MEASURED, **engines}, lost)
+        return [each.code for each in recheck(decided, folder, today) if each.fired]
 
     assert fired() == []
     assert fired(demand=decided.demand_above * 1.01) == ["demand"]
     assert fired(price=decided.hourly_usd * 1.4) == fired(price=decided.hourly_usd * 0.6) == ["price"]
     assert fired(day=measured + timedelta(days=91)) == ["age"]
     assert fired(folder=tmp_path) == ["evidence"]
-    newer = tmp_path / "lock.txt"
-    newer.write_text(re.sub(r"(?m)^flask==\S+", "flask==99.0", lock.read_text()))
-    assert fired(lock=newer) == ["engine"]
+    assert fired(flask="99.0") == fired(gunicorn="1.0") == fired(granian="2.0") == ["engine"]
+    assert fired(price=math.nan) == ["price"]
+    assert fired(lost="there is no such lock") == ["engine"]
+
+
+def rechecked(capsys: pytest.CaptureFixture[str], path: Path, folder: Path, *prices: str) -> tuple[int, dict[str, str]]:
+    """The exit code, and the words of the triggers that fired."""
+    capsys.readouterr()
+    code = command.again(path, folder, "", prices, as_json=True)
+    return code, {each["code"]: each["words"] for each in json.loads(capsys.readouterr().out)["triggers"]
+                  if each["fired"]}
+
+
+def test_a_price_that_can_no_longer_be_told_is_not_quiet(results: Path, tmp_path: Path,
+                                                         capsys: pytest.CaptureFixture[str]) -> None:
+    prices = tmp_path / "prices.toml"
+    prices.write_text((ROOT / "prices" / "2026-11.toml").read_text())
+    asked = question(results, prices=["fastapi=9/h"], instances=["flask=c7i.xlarge"], price_list=prices)
+    assert command.decide(asked, WISHES, tmp_path / "out", None, as_json=True) == Exit.OK
+    path = tmp_path / "out" / "0001-serve-fraud-with-flask.md"
+    assert rechecked(capsys, path, results) == (Exit.OK, {})
+    prices.write_text(re.sub(r'"c7i.xlarge"', '"c8i.xlarge"', prices.read_text()))
+    code, fired = rechecked(capsys, path, results)
+    assert (code, list(fired)) == (Exit.BROKEN_PROMISE, ["price"])
+    assert "cannot be evaluated" in fired["price"]
+    assert "no instance 'c7i.xlarge'" in fired["price"]
+    assert rechecked(capsys, path, results, "flask=0.18/h") == (Exit.OK, {})
+    code, fired = rechecked(capsys, path, tmp_path / "none")
+    assert (code, list(fired)) == (Exit.BROKEN_PROMISE, ["price", "evidence"])
+    with pytest.raises(UsageError, match="the record chose flask"):
+        command.again(path, results, "", ["flsk=0.18/h"], as_json=True)
 
 
 def test_runs_that_are_slower_fire_the_p99(written: Path, results: Path) -> None:
@@ -116,9 +225,8 @@ def test_runs_that_are_slower_fire_the_p99(written: Path, results: Path) -> None
     assert decided.p99_place.startswith("fraud-steady x1 ")
     for place, codes in ((decided.p99_place, ["p99"]), ("", ["p99"]), ("another", [])):
         strict = replace(decided, runs=first, p99_above_ms=0.01, p99_place=place)
-        fired = [each.code for each in recheck(strict, results, Path("none"), date.fromisoformat(decided.measured), 1.0,
-                                               decided.hourly_usd) if each.fired]
-        assert fired == codes
+        today = Today(date.fromisoformat(decided.measured), 1.0, decided.hourly_usd, "as given", MEASURED)
+        assert [each.code for each in recheck(strict, results, today) if each.fired] == codes
 
 
 def test_the_age_is_that_of_the_setup_measured_longest_ago(written: Path, results: Path) -> None:
@@ -142,6 +250,8 @@ def test_nothing_is_recorded_before_it_is_decided_or_without_evidence(results: P
     with pytest.raises(TailraceError, match="no run stands behind"):
         command.decide(question(tmp_path, prices=[], carries=["flask=100"], setups=["flask"]), WISHES,
                        tmp_path / "out", None, as_json=True)
+    with pytest.raises(UsageError, match="is no folder"):
+        command.decide(question(results), WISHES, tmp_path / "out" / "0001-x.md", None, as_json=True)
     assert not (tmp_path / "out").exists()
 
 
@@ -149,7 +259,8 @@ def test_nothing_is_recorded_before_it_is_decided_or_without_evidence(results: P
 @given(st.text(), st.floats(0.01, 1e6), st.dictionaries(st.text(max_size=9), st.text(max_size=9), max_size=3))
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, text: str, number: float,
                                  versions: dict[str, str]) -> None:
-    decided = Decided({"demand": text}, "s", "w", number, number, 0.3, number, versions, "2026-01-01", 90, [text])
+    decided = Decided({"demand": text}, "s", "w", number, number, 0.3, number, versions, "2026-01-01", 90, [text],
+                      text, "3.11.7", {"workers": 3, "fast": True, "mode": text})
     path = tmp_path_factory.getbasetemp() / "record.md"
     path.write_text(f"---\n{front_matter(decided)}\n---\n", encoding="utf-8")
     assert read_decided(path) == decided
