@@ -225,7 +225,7 @@ def show(asked: Asked, found: Known, fit: Fitted, lines: Sequence[dict[str, Any]
         if each.abstains:
             said.append(f"{line['what']}: it abstains, for {each.abstains}.")
         elif each.basis:
-            said.append(f"{line['what']}: its error is that of {each.basis}, held out.")
+            said.append(f"{line['what']}: its error is no less than that of {each.basis}, held out.")
     last: Prediction = lines[-1]["prediction"]
     if last.unlike and found.here and not measured:
         said.append("`tailrace run` measures what is like it, and that is held out from then on; --verify measures "
