@@ -8,7 +8,8 @@ For each setup and workload, each load that was not saturated is predicted by a 
 loads, given the due times and the payloads' lengths it was sent with. The error is |predicted p99 ÷ measured p99 − 1|,
 repetitions pooled; beside it, how far a measured p99 can be known at all (the half-width of its own 95 % interval). A
 prediction abstains where its range or the error held out among the other loads says so. Targets: median at most 10 %,
-90th percentile at most 20 %; 500 configurations in at most 10 s.
+90th percentile at most 20 % of the loads told, which are at least half of them; 4 setups on each of 3 workloads at 4
+loads each, of which one may be spoiled; 500 configurations in at most 10 s.
 """
 
 import argparse
@@ -16,7 +17,8 @@ import json
 import math
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,7 +33,8 @@ from harness.decide.twin_read import clients_of, scenario_of, seen, structure_of
 from harness.decide.twin_seen import Seen
 from harness.record.read import StoredRun, find_runs
 
-MEDIAN, NINTH = 0.10, 0.20
+MEDIAN, NINTH, TOLD = 0.10, 0.20, 0.5
+SETUPS, WORKLOADS, LOADS, SPARED = 4, 3, 4, 1
 CONFIGURATIONS, LONGEST_S = 500, 10.0
 
 
@@ -52,8 +55,15 @@ class Held:
     expected: float
 
     @property
+    def bias(self) -> float:
+        return self.predicted_ms / self.measured_ms - 1
+
+    @property
     def error(self) -> float:
-        return abs(self.predicted_ms / self.measured_ms - 1)
+        return abs(self.bias)
+
+
+Pairs = Counter[tuple[str, str]]  # loads by setup and workload
 
 
 def own_noise(runs: list[Seen]) -> float:
@@ -85,6 +95,60 @@ def held_out(runs: list[StoredRun]) -> list[Held]:
                           p99_of(known.twin, load, 1) * 1e3, own_noise(load), known.twin.structure.balancer,
                           why_not(known, known.twin, played, rate), [view.run_id for view in load], known.error))
     return found
+
+
+def spoiled_loads(runs: list[StoredRun], bad: set[str]) -> int:
+    """The loads of one cell that were carried, and of which all runs are among the bad ones."""
+    return sum(all(view.run_id in bad and not view.saturated for view in load)
+               for load in loads([seen(run) for run in runs])) if bad else 0
+
+
+def covered(held: Sequence[Held], lost: Pairs) -> bool:
+    """Whether enough setups served enough workloads at enough loads, all held out but for SPARED that were spoiled."""
+    counts = Counter((each.setup, each.workload) for each in held)
+    counts += Counter({pair: min(n, SPARED) for pair, n in lost.items()})
+    setups = Counter(workload for (_, workload), n in counts.items() if n >= LOADS)
+    return sum(n >= SETUPS for n in setups.values()) >= WORKLOADS
+
+
+def met(held: Sequence[Held], lost: Pairs) -> bool:
+    """Whether the targets for errors are met, by enough loads."""
+    told = [each.error for each in held if not each.abstains]
+    return bool(told and covered(held, lost) and len(told) >= TOLD * len(held)
+                and np.median(told) <= MEDIAN and np.quantile(told, 0.9) <= NINTH)
+
+
+HEADER = """\
+| | loads | told | error of the p99, median | 90th percentile | signed, median | the measured p99's own ±, median |
+|---|---|---|---|---|---|---|"""
+
+
+def row(name: str, held: Sequence[Held]) -> str:
+    """A line of the table: errors and the measured p99's own noise, where it has an end, of the loads told."""
+    told = [each for each in held if not each.abstains]
+    own = [each.noise for each in told if math.isfinite(each.noise)]
+    if not told:
+        return f"| {name} | {len(held)} | 0 | | | | |"
+    errors, bias = [each.error for each in told], [each.bias for each in told]
+    noise = f"{np.median(own):.0%}" if own else "unbounded"
+    return (f"| {name} | {len(held)} | {len(told)} | {np.median(errors):.0%} | {np.quantile(errors, 0.9):.0%} | "
+            f"{np.median(bias):+.0%} | {noise} |")
+
+
+def summary(held: Sequence[Held], lost: Pairs) -> str:
+    """The table by workload, and what it covers."""
+    told = [each for each in held if not each.abstains]
+    endless = sum(not math.isfinite(each.noise) for each in told)
+    workloads = sorted({each.workload for each in held})
+    rows = [row(f"`{name}`", [each for each in held if each.workload == name]) for name in workloads]
+    setups = {each.setup for each in held}
+    share = 1 - len(told) / len(held) if held else math.nan
+    return "\n".join([
+        HEADER, *rows, row("all", held),
+        f"\nCovered: {len(setups)} setups, {len(workloads)} workloads, {len(held)} loads held out and {lost.total()} "
+        f"more spoiled ({'enough' if covered(held, lost) else f'fewer than {SETUPS} × {WORKLOADS} × {LOADS}'}); "
+        f"{len(held) - len(told)} abstain ({share:.0%}); of those told, {endless} have a p99 whose own interval has no "
+        "end."])
 
 
 def cell_of(run: StoredRun) -> tuple[str, ...]:
@@ -124,22 +188,23 @@ def main() -> int:
     cells: dict[tuple[str, ...], list[StoredRun]] = defaultdict(list)
     for run in find_runs(args.results).runs:
         if args.plan in (None, run.meta.plan) and run.meta.status == "ok" and run.has_rows \
-                and not scenario_of(run.meta).closed and not spoiled(run):
+                and not scenario_of(run.meta).closed:
             cells[cell_of(run)].append(run)
+    bad = {run.meta.run_id for runs in cells.values() for run in runs if spoiled(run)}
+    lost: Pairs = Counter()
+    for runs in cells.values():
+        lost[(runs[0].meta.setup, runs[0].meta.workload)] += spoiled_loads(runs, bad)
+    sound = [[run for run in cells[cell] if run.meta.run_id not in bad] for cell in sorted(cells)]
     with ThreadPoolExecutor() as pool:
-        held = [each for found in pool.map(held_out, (cells[cell] for cell in sorted(cells))) for each in found]
+        held = [each for found in pool.map(held_out, filter(None, sound)) for each in found]
     print("| workload | setup | load req/s | measured p99 ms | (its own ±) | predicted | error | |\n"
           "|---|---|---|---|---|---|---|---|")
     for each in held:
         own = f"±{each.noise:.0%}" if math.isfinite(each.noise) else "unbounded"
         print(f"| {each.workload} | {each.setup} | {each.rate:.0f} | {each.measured_ms:.1f} | {own} | "
-              f"{each.predicted_ms:.1f} | {each.error:.0%} | {'abstains: ' + each.abstains if each.abstains else ''} |")
-    told = np.array([each.error for each in held if not each.abstains])
-    if len(told):
-        median, ninth = float(np.median(told)), float(np.quantile(told, 0.9))
-        print(f"\n{len(held)} loads of {len(cells)} cells, {len(held) - len(told)} abstentions; of the {len(told)} "
-              f"told the median error of the p99 is {median:.0%}, the 90th percentile {ninth:.0%}")
-        missed |= median > MEDIAN or ninth > NINTH
+              f"{each.predicted_ms:.1f} | {each.bias:+.0%} | {'abstains: ' + each.abstains if each.abstains else ''} |")
+    print(f"\n{summary(held, lost)}")
+    missed |= not met(held, lost)
     if args.json:
         args.json.write_text(json.dumps([asdict(each) for each in held], indent=1))
     print("targets met" if not missed else "targets missed")

@@ -160,6 +160,7 @@ def predict(
     scenario: Annotated[str | None, typer.Option(help="Arrivals as in this scenario instead of Poisson's.")] = None,
     balancer: Annotated[str, typer.Option(help="Of fleets: round_robin, random, least_of_2, least.")] = "least_of_2",
     verify: Annotated[bool, typer.Option("--verify", help="Measure the last prediction, print both.")] = False,
+    machine: Annotated[str | None, typer.Option(help="Ask about this machine, whose records lie in --results.")] = None,
     results: Results = Path("results"),
     json: Json = False,
 ) -> None:
@@ -169,7 +170,8 @@ def predict(
 
     raise typer.Exit(predictions.predict(predictions.Asked(
         setup, workload, what_if or [], rate, demand, slo or [], verify,
-        Clients(retries=retries, attempt_s=attempt_s, hedge_s=hedge_s, deadline_s=deadline_s), scenario, balancer),
+        Clients(retries=retries, attempt_s=attempt_s, hedge_s=hedge_s, deadline_s=deadline_s), scenario, balancer,
+        machine),
         results, json))
 
 

@@ -13,13 +13,14 @@ from harness.catalog.setup import Knob
 from harness.catalog.slo import Promise, parse_promise
 from harness.cli import capacity as probes
 from harness.cli.live import LiveView
-from harness.cli.predict_known import Known, base_rate, fit_of, known
+from harness.cli.predict_known import Known, base_rate, fit_of, held_out_for, known, settings
 from harness.cli.show import dump, grid, screen
 from harness.decide.bill_question import parse_slo
 from harness.decide.capacity import Probe
 from harness.decide.twin import Clients, Twin, poisson
+from harness.decide.twin_evidence import DEADLINE
 from harness.decide.twin_knobs import changed_knobs, check_start
-from harness.decide.twin_predict import Arrivals, Fitted, Prediction, predicted
+from harness.decide.twin_predict import Arrivals, Evidence, Fitted, Prediction, predicted
 from harness.decide.twin_read import mean_rate
 from harness.decide.twin_whatif import Balancing, Change, changed, parse_balancing, parse_change
 from harness.errors import Exit, TailraceError, UsageError
@@ -29,14 +30,13 @@ from harness.run.bench import this_bench
 from harness.run.race import racing
 
 VERIFY_S = 20.0
-NOT_HELD_OUT = {"wait_ms": "another wait", "max_batch": "another batch size", "workers": "another number of workers",
-                "queue": "another queue", "machines": "a fleet"}
 
 
 @dataclass(frozen=True)
 class Asked:
     """What to predict: the load (`rate`, or a `demand` and its busiest minute), the changes, the promise. `scenario`
-    names the one whose arrivals are played in place of Poisson's; `balancer` is that of fleets."""
+    names the one whose arrivals are played in place of Poisson's; `balancer` is that of fleets; `machine` the one asked
+    about, where that is not this one."""
 
     setup: str
     workload: str
@@ -48,16 +48,18 @@ class Asked:
     clients: Clients
     scenario: str | None = None
     balancer: str = "least_of_2"
+    machine: str | None = None
 
 
 def predict(asked: Asked, results: Path, as_json: bool) -> int:
-    """Predicts now and after each change, verifies the last where asked. Exit code 110 where it abstains."""
+    """Predicts now and after each change, verifies the last where asked. Exit code 110 where it abstains and nothing
+    was measured in its place."""
     catalog = find_catalog()
     changes = [parse_change(text) for text in asked.what_if]
     balancing = parse_balancing(asked.balancer)
     slo = parse_slo(asked.slo) if asked.slo else {}
     promises = tuple(parse_promise(metric, bound) for metric, bound in slo.items())
-    found = known(results, catalog, asked.setup, asked.workload)
+    found = known(results, catalog, asked.setup, asked.workload, asked.machine)
     meta = found.newest.meta
     scenario = played_scenario(catalog, asked.scenario, len(meta.server_cpus)) if asked.scenario else None
     rate = base_rate(catalog, asked.rate, asked.demand, scenario, found, changes)
@@ -68,7 +70,7 @@ def predict(asked: Asked, results: Path, as_json: bool) -> int:
     # More workers share the cores of a machine, but not its one GPU: more of those are more machines.
     ways = Ways(scheduled(scenario) if scenario else poisson, balancing,
                 len(meta.server_cpus) if meta.device == "cpu" else 1)
-    lines = answers(fit, rate, changes, asked.what_if, promises, ways)
+    lines = answers(asked, found, fit, rate, changes, promises, ways)
     measured = verified(catalog, asked, results, slo, changes, lines[-1], meta) if asked.verify else None
     if as_json:
         dump({"fitted": {"runs": fit.run_ids, "range": asdict(fit.range), "held_out_error": fit.error,
@@ -76,14 +78,15 @@ def predict(asked: Asked, results: Path, as_json: bool) -> int:
                          "left_out": found.left_out},
               "predictions": [{**line, "prediction": asdict(line["prediction"])} for line in lines],
               "measured": measured})
-        return code_of(lines)
+        return code_of(lines, measured)
     show(asked, found, fit, lines, measured)
-    return code_of(lines)
+    return code_of(lines, measured)
 
 
-def code_of(lines: Sequence[dict[str, Any]]) -> int:
-    """110 where the last prediction abstains."""
-    return Exit.INCONCLUSIVE if lines[-1]["prediction"].abstains else Exit.OK
+def code_of(lines: Sequence[dict[str, Any]], measured: dict[str, Any] | None) -> int:
+    """110 where the last prediction abstains, unless a run that is believed says what it does not."""
+    answered = measured is not None and not measured["refused"]
+    return Exit.INCONCLUSIVE if lines[-1]["prediction"].abstains and not answered else Exit.OK
 
 
 @dataclass(frozen=True)
@@ -135,21 +138,41 @@ def check_verifiable(asked: Asked, changes: Sequence[Change], like: RunMeta, mac
                          "measure some loads here first, with `tailrace capacity`")
 
 
-def answers(fit: Fitted, rate: float, changes: Sequence[Change], phrases: Sequence[str],
+def answers(asked: Asked, found: Known, fit: Fitted, rate: float, changes: Sequence[Change],
             promises: Sequence[Promise], ways: Ways) -> list[dict[str, Any]]:
     """A prediction for things as they are and after each change, one upon the other."""
     limit_s = min((promise.limit / 1e9 for promise in promises if promise.metric == "latency"), default=math.inf)
     twin: Twin = fit.twin
+    meta = found.newest.meta
     workers = max(ways.machine_workers, twin.structure.workers * twin.structure.replicas)
-    unlike = "clients that retry or hedge" if twin.clients.retries or math.isfinite(twin.clients.hedge_s) else ""
-    lines: list[dict[str, Any]] = [{"what": "as it is", "assumed": "", "prediction": predicted(
-        fit, twin, rate, limit_s, arrivals=ways.arrivals, unlike=unlike)}]
-    for change, phrase in zip(changes, phrases, strict=True):
+    moved: dict[str, float] = {}
+    if DEADLINE in settings(meta):
+        moved[DEADLINE] = twin.clients.deadline_s
+    lines: list[dict[str, Any]] = []
+
+    def add(what: str, assumed: str) -> None:
+        lines.append({"what": what, "assumed": assumed, "prediction": predicted(
+            fit, twin, rate, limit_s, arrivals=ways.arrivals,
+            evidence=evidence(asked, found, fit, moved, workers))})
+
+    add("as it is", "")
+    for change, phrase in zip(changes, asked.what_if, strict=True):
         twin, rate, assumed = changed(twin, rate, change, workers, ways.balancing)
-        unlike = unlike or NOT_HELD_OUT.get(change.subject, "")
-        lines.append({"what": phrase, "assumed": assumed, "prediction": predicted(
-            fit, twin, rate, limit_s, arrivals=ways.arrivals, unlike=unlike)})
+        if not assumed:
+            moved.update(changed_knobs([change], meta.setup_facts, meta.knobs, meta.device))
+        add(phrase, assumed)
     return lines
+
+
+def evidence(asked: Asked, found: Known, fit: Fitted, moved: dict[str, float], machine_workers: int) -> Evidence:
+    """How far off the twin is with these settings and for who asks. Machines like the measured one are as far off as
+    that one at their share of the load; what no run shows, of this machine or of such clients, is not known."""
+    if not found.here and asked.machine is None:
+        of = found.newest.meta.machine_id
+        return Evidence(math.nan, f"the runs are of another machine (--machine {of} asks about that one)")
+    if asked.clients.retries or math.isfinite(asked.clients.hedge_s):
+        return Evidence(math.nan, "clients of no recorded run retry or hedge")
+    return held_out_for(found, fit, moved, machine_workers)
 
 
 def verified(catalog: Catalog, asked: Asked, results: Path, slo: dict[str, str], changes: Sequence[Change],
@@ -189,7 +212,7 @@ def show(asked: Asked, found: Known, fit: Fitted, lines: Sequence[dict[str, Any]
         each: Prediction = line["prediction"]
         rows.append([line["what"], plain(each.rate), plain(each.p50_ms), plain(each.p95_ms), plain(each.p99_ms),
                      f"{each.good:.2%}", plain(each.rate * each.good), f"{each.busy:.0%}",
-                     "abstains" if each.abstains else "not known" if each.unlike else f"±{each.error:.0%}"])
+                     "abstains" if each.abstains else f"±{each.error:.0%}"])
     if measured:
         rows.append(["measured", plain(measured["rate"]), plain(measured["p50_ms"]), plain(measured["p95_ms"]),
                      plain(measured["p99_ms"]), "", "", "", f"{measured['p99_error']:+.0%}"])
@@ -197,12 +220,16 @@ def show(asked: Asked, found: Known, fit: Fitted, lines: Sequence[dict[str, Any]
                     ["", "req/s", "p50 ms", "p95 ms", "p99 ms", "in time", "good/s", "busy", "p99 error"], rows))
     said = [fitted_to(found, fit)]
     said += [f"{line['what']}: assumed {line['assumed']}." for line in lines if line["assumed"]]
-    said += [f"{line['what']}: it abstains, for {line['prediction'].abstains}." for line in lines
-             if line["prediction"].abstains]
+    for line in lines:
+        each = line["prediction"]
+        if each.abstains:
+            said.append(f"{line['what']}: it abstains, for {each.abstains}.")
+        elif each.basis:
+            said.append(f"{line['what']}: its error is no less than that of {each.basis}, held out.")
     last: Prediction = lines[-1]["prediction"]
-    if last.unlike and not last.abstains:
-        said.append(f"How far off it is for {last.unlike} is not known: only other loads were held out; --verify or "
-                    "`tailrace run` measures it.")
+    if last.unlike and found.here and not measured:
+        said.append("`tailrace run` measures what is like it, and that is held out from then on; --verify measures "
+                    "another load or knob.")
     if measured and measured["refused"]:
         said.append(f"The measured run is not believed: {measured['refused']}.")
     for text in said:
@@ -212,8 +239,12 @@ def show(asked: Asked, found: Known, fit: Fitted, lines: Sequence[dict[str, Any]
 def fitted_to(found: Known, fit: Fitted) -> str:
     """What the twin was fitted to, and how far off it was there."""
     elsewhere = "" if found.here else f" of another machine, {found.newest.meta.machine_id},"
+    like = settings(found.newest.meta)
+    varied = sorted({name for group in found.others for name, value in settings(group[-1].meta).items()
+                     if name in like and value != like[name]})
+    knobs = f" with {', '.join(f'{name} {like[name]}' for name in varied)}" if varied else ""
     without = f" ({found.left_out} invalid ones left out)" if found.left_out else ""
-    return (f"Fitted to {len(fit.run_ids)} runs{elsewhere} at {plain(fit.range.rate_low)} to "
+    return (f"Fitted to {len(fit.run_ids)} runs{elsewhere}{knobs} at {plain(fit.range.rate_low)} to "
             f"{plain(fit.range.rate_high)} req/s{without}; "
             + (f"held out, its p99 was off by {fit.error:.0%} (median) and {fit.worst:.0%} (most)."
                if math.isfinite(fit.error) else "too few to hold one out."))

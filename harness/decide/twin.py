@@ -26,6 +26,8 @@ PICKS = 1 << 16
 SETTLING = 0.1
 LEAST_DRAWS = 64
 THREADS = 4
+PER_WORKER = 60
+MOST_PLAYED = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class Structure:
     def largest(self) -> int:
         """The largest batch that is built."""
         return min(self.max_batch, self.pays)
+
+    @property
+    def machines(self) -> int:
+        """The machines that the replicas stand on."""
+        return max(1, self.replicas // self.per_machine)
 
 
 @dataclass(frozen=True)
@@ -153,7 +160,7 @@ def play(twin: Twin, due_s: Floats, seed: int, settled: float = 0.0, lengths: Le
 def _rate(structure: Structure, due_s: Floats) -> float:
     """Requests a second for each machine."""
     span_s = float(due_s[-1] - due_s[0]) if len(due_s) > 1 else 0.0
-    return len(due_s) / span_s / max(1, structure.replicas // structure.per_machine) if span_s > 0 else 0.0
+    return len(due_s) / span_s / structure.machines if span_s > 0 else 0.0
 
 
 def _rules(twin: Twin) -> "kernel.Rules":  # type: ignore[name-defined]  # noqa: F821
@@ -185,14 +192,20 @@ def at_rate(twin: Twin, rate: float, n: int = 20_000, seed: int = 0) -> Played:
     return play(twin, poisson_s(rate, n, seed), seed, SETTLING)
 
 
+def requests_for(twin: Twin, least: int) -> int:
+    """How many requests tell something of a twin: `least`, and more where many workers share them."""
+    return min(max(least, PER_WORKER * twin.structure.replicas * twin.structure.workers), MOST_PLAYED)
+
+
 def at_rates(twins: Sequence[Twin], rates: Sequence[float], n: int = 20_000, over: Starmap | None = None,
              ) -> list[Played]:
-    """Many configurations at once: twin i under rate i, the same arrivals and noise for each.
+    """Many configurations at once: twin i under rate i, the same arrivals and noise for each; n requests, and more for
+    fleets (`requests_for`).
 
     `over` calls a function with each of some tuples of arguments and gives the results in order, as the `starmap` of
     multiprocessing's pools does, and of Ray's over a cluster (docs/twin.md). Without it four threads play.
     """
-    tasks = [(twin, rate, n) for twin, rate in zip(twins, rates, strict=True)]
+    tasks = [(twin, rate, requests_for(twin, n)) for twin, rate in zip(twins, rates, strict=True)]
     return list((over or _in_threads)(at_rate, tasks))
 
 

@@ -20,6 +20,11 @@ def modelled_of(facts: Mapping[str, Any]) -> Modelled:
     return Modelled(adaptive=str((facts.get("mlops") or {}).get("batching", "")).startswith("adaptive"))
 
 
+def reads_deadlines(facts: Mapping[str, Any]) -> bool:
+    """Whether the recorded setup drops what missed its deadline."""
+    return (facts.get("mlops") or {}).get("deadlines") is True
+
+
 def knob_names(facts: Mapping[str, Any], knobs: Mapping[str, Any], device: str) -> dict[Subject, str]:
     """The knob behind each subject of a what-if; on a GPU owners and device_batch where the setup has owners."""
     owned = device == "gpu" and OWNERS in knobs

@@ -10,7 +10,7 @@ from harness.analyse.frames import together
 from harness.catalog.scenario import Scenario
 from harness.catalog.toml import validate
 from harness.decide.twin import ENDLESS, Clients, Structure
-from harness.decide.twin_knobs import OWNERS, knob_names, modelled_of
+from harness.decide.twin_knobs import OWNERS, knob_names, modelled_of, reads_deadlines
 from harness.decide.twin_seen import Seen
 from harness.record.read import StoredRun
 from harness.record.requests import Array
@@ -98,7 +98,7 @@ def structure_of(knobs: Mapping[str, Any], facts: Mapping[str, Any], cpus: int, 
         workers=max(1, int(number(names["workers"], cpus))),
         balancer="shared" if most > 1 and not modelled.queue_per_worker else "connections", max_batch=most,
         wait_s=0.0 if modelled.adaptive or most == 1 else number(names["wait_ms"], 0.0) / 1e3,
-        limit=limit, drops_late=(facts.get("mlops") or {}).get("deadlines") is True)
+        limit=limit, drops_late=reads_deadlines(facts))
 
 
 def clients_of(scenario: Scenario) -> Clients:

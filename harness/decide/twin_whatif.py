@@ -110,8 +110,9 @@ def changed(twin: Twin, rate: float, change: Change, machine_workers: int,
             balancing: Balancing | None = None) -> tuple[Twin, float, str]:
     """The twin and the load after the change, and what is assumed ("" for nothing).
 
-    More workers than the measured machine ran are machines like it, each with as many workers, behind a balancer;
-    one that picks the less busy of two unless another is given. Raises UsageError for one too slow to play.
+    More workers than the measured machine has room for are machines like it, each with as many workers as it runs,
+    behind a balancer; one that picks the less busy of two unless another is given. Raises UsageError for one too slow
+    to play, and for other workers of machines that are many already.
     """
     balancing = balancing or BALANCINGS["least_of_2"]
     if change.subject in ("demand", "rate"):
@@ -122,22 +123,27 @@ def changed(twin: Twin, rate: float, change: Change, machine_workers: int,
     if change.subject in ("max_batch", "queue"):
         bound = replace(structure, max_batch=to) if change.subject == "max_batch" else replace(structure, limit=to)
         return _with(twin, bound), rate, ""
+    if change.subject == "workers" and structure.machines > 1:
+        raise UsageError(f"{to} workers: of one machine or of all {structure.machines}?",
+                         "name the workers before the machines")
     if change.subject == "workers" and to <= machine_workers:
         return _with(twin, _with_workers(structure, to)), rate, ""
-    machines = to if change.subject == "machines" else math.ceil(change.to / machine_workers)
-    if structure.replicas * machines > MOST_LOOKED_AT and balancing.choices == 0 and balancing.balancer == "least":
+    own = structure.workers * structure.per_machine
+    machines = to if change.subject == "machines" else math.ceil(change.to / own)
+    if structure.per_machine * machines > MOST_LOOKED_AT and balancing.choices == 0 and balancing.balancer == "least":
         raise UsageError(f"--balancer least looks at every replica for each request, and {machines} machines have "
                          f"more than {MOST_LOOKED_AT:,}", "use --balancer least_of_2, as balancers of such fleets do")
-    said = (f"{machines} machines like the measured one, {machine_workers} workers each, behind a balancer that sends "
-            f"each request {balancing.words}")
+    said = (f"{machines} machines like the measured one, {own} workers each, each as far off as that one at its share "
+            f"of the load, behind a balancer that costs nothing and sends each request {balancing.words}"
+            + (" (it sees each worker)" if structure.per_machine > 1 else ""))
     return _with(twin, fleet(structure, machines, balancing)), rate, said
 
 
 def fleet(structure: Structure, machines: int, balancing: Balancing) -> Structure:
     """That many machines like the one, behind such a balancer."""
-    if machines == 1:
+    if machines == structure.machines:
         return structure
-    return replace(structure, replicas=structure.replicas * machines, balancer=balancing.balancer,
+    return replace(structure, replicas=structure.per_machine * machines, balancer=balancing.balancer,
                    choices=balancing.choices)
 
 

@@ -1,17 +1,22 @@
 """What `tailrace predict` understands and says, from the published records."""
 
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from harness.catalog.discover import find_catalog
 from harness.catalog.scenario import Scenario, Stage
-from harness.cli.predict import Asked, check_verifiable, predict, scheduled, verified_knobs
-from harness.cli.predict_known import at_moment, under
+from harness.cli.predict import Asked, check_verifiable, code_of, predict, scheduled, verified_knobs
+from harness.cli.predict_known import at_moment, known, under
 from harness.decide.demand import Curve
 from harness.decide.twin import Clients
+from harness.decide.twin_predict import Prediction
 from harness.decide.twin_whatif import parse_change
 from harness.errors import Exit, TailraceError, UsageError
 from harness.record.read import find_runs
@@ -19,12 +24,45 @@ from harness.record.read import find_runs
 pytestmark = pytest.mark.simulated
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
+MACHINE = "amd-epyc-4c-24g-ccc911"
+CATALOG = find_catalog()
 
 
 def asked(**changes: object) -> Asked:
     given: dict[str, object] = {"setup": "zmq-batching", "workload": "embed", "what_if": [], "rate": None,
                                 "demand": None, "slo": ["p(99)<100ms"], "verify": False, "clients": Clients()}
     return Asked(**{**given, **changes})  # type: ignore[arg-type]
+
+
+def said_of(results: Path, capsys: pytest.CaptureFixture[str], **changes: object) -> tuple[int, dict[str, Any]]:
+    """The exit code, and the JSON of a prediction for the machine of the published records."""
+    code = predict(asked(**{"machine": MACHINE, **changes}), results, as_json=True)
+    return code, json.loads(capsys.readouterr().out)
+
+
+Copied = Callable[..., Path]
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Copied:
+    """Makes a folder of the published runs of zmq-batching on embed, and as many of them again, later, with other
+    knobs."""
+    originals = [run for run in find_runs(PUBLISHED).runs if (run.meta.setup, run.meta.workload) == (
+        "zmq-batching", "embed")]
+
+    def make(again: int, **knobs: int) -> Path:
+        (tmp_path / MACHINE).mkdir()
+        shutil.copy(PUBLISHED / MACHINE / "machine.json", tmp_path / MACHINE)
+        for i, run in enumerate((*originals, *originals[:again])):
+            folder = tmp_path / MACHINE / (run.folder.name if i < len(originals) else f"30000101T00000{i}-{i}")
+            shutil.copytree(run.folder, folder)
+            if i >= len(originals):
+                table = json.loads((folder / "run.json").read_text())
+                table.update(run_id=folder.name, knobs={**table["knobs"], **knobs})
+                (folder / "run.json").write_text(json.dumps(table))
+        return tmp_path
+
+    return make
 
 
 def test_a_moment_of_a_demand_is_the_most_of_any_day() -> None:
@@ -35,17 +73,71 @@ def test_a_moment_of_a_demand_is_the_most_of_any_day() -> None:
 
 
 def test_it_tells_what_would_be_and_where_it_abstains(capsys: pytest.CaptureFixture[str]) -> None:
-    code = predict(asked(what_if=["5 times the demand", "1 to 40 machines"]), PUBLISHED, as_json=True)
-    said = json.loads(capsys.readouterr().out)
+    code, said = said_of(PUBLISHED, capsys, what_if=["5 times the demand", "1 to 5 machines"])
     now, overloaded, fleet = (each["prediction"] for each in said["predictions"])
     assert 20 < now["p99_ms"] < 120
     assert "without end" in overloaded["abstains"]
     assert fleet["p99_ms"] < now["p99_ms"]
-    assert "40 machines" in said["predictions"][2]["assumed"]
+    assert "5 machines" in said["predictions"][2]["assumed"]
     assert said["fitted"]["runs"]
-    assert said["predictions"][2]["prediction"]["unlike"] == "a fleet"
+    assert (fleet["abstains"], fleet["error"]) == ("", now["error"])
     assert not said["fitted"]["here"]
-    assert code == (Exit.INCONCLUSIVE if fleet["abstains"] else Exit.OK)
+    assert code == Exit.OK
+
+
+def test_of_another_machine_it_tells_only_where_that_one_is_asked_about(capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = said_of(PUBLISHED, capsys, machine=None)
+    now = said["predictions"][0]["prediction"]
+    assert code == Exit.INCONCLUSIVE
+    assert f"--machine {MACHINE}" in now["abstains"]
+    assert now["error"] is None
+    assert 20 < now["p99_ms"] < 120
+    with pytest.raises(UsageError, match=f"--machine elsewhere: .* there are of {MACHINE}"):
+        said_of(PUBLISHED, capsys, machine="elsewhere")
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"what_if": ["max batch 32 to 16"]}, "max_batch would be 16, and was 32"),
+    ({"what_if": ["max batch 32 to 16", "demand +5 %"]}, "max_batch would be 16, and was 32"),
+    ({"clients": Clients(retries=2)}, "retry or hedge"), ({"clients": Clients(hedge_s=0.1)}, "retry or hedge"),
+    ({"clients": Clients(deadline_s=0.05)}, "deadline would be 0.05"), ({"scenario": "embed-lunch"}, "as crowded")])
+def test_what_no_run_shows_has_figures_and_no_error(changes: dict[str, object], said: str,
+                                                    capsys: pytest.CaptureFixture[str]) -> None:
+    code, answer = said_of(PUBLISHED, capsys, **changes)
+    last = answer["predictions"][-1]["prediction"]
+    assert (code, last["error"]) == (Exit.INCONCLUSIVE, None)
+    assert said in last["abstains"]
+    assert last["p50_ms"] > 0
+
+
+def test_runs_with_another_knob_are_held_out_for_it(copied: Copied, capsys: pytest.CaptureFixture[str]) -> None:
+    """Batches never fill either size, so that the runs of one are as good as the other's."""
+    results = copied(2, max_batch=16)
+    code, said = said_of(results, capsys, what_if=["max batch 32 to 24"])
+    now, then = (each["prediction"] for each in said["predictions"])
+    assert (code, then["abstains"], now["basis"]) == (Exit.OK, "", "")
+    assert then["basis"].endswith("run with another max_batch")
+    assert then["error"] >= now["error"]
+    code, said = said_of(results, capsys, what_if=["max batch 32 to 8"])
+    assert code == Exit.INCONCLUSIVE
+    assert "was 16 to 32" in said["predictions"][1]["prediction"]["abstains"]
+
+
+def test_a_run_or_two_of_other_knobs_do_not_replace_what_is_fitted(copied: Copied) -> None:
+    found = known(copied(2, max_batch=16), CATALOG, "zmq-batching", "embed", MACHINE)
+    assert found.newest.meta.knobs["max_batch"] == 32
+    assert [run.meta.knobs["max_batch"] for group in found.others for run in group] == [16, 16]
+
+
+def test_of_enough_runs_the_newest_knobs_are_fitted(copied: Copied) -> None:
+    found = known(copied(5, max_batch=16), CATALOG, "zmq-batching", "embed", MACHINE)
+    assert found.newest.meta.knobs["max_batch"] == 16
+
+
+def test_a_measurement_that_is_believed_answers_where_the_twin_abstains() -> None:
+    silent = [{"prediction": Prediction(1.0, 1.0, 1.0, 1.0, 1.0, 0.1, float("nan"), "no run shows it")}]
+    assert code_of(silent, None) == code_of(silent, {"refused": "the generator"}) == Exit.INCONCLUSIVE
+    assert code_of(silent, {"refused": ""}) == Exit.OK
 
 
 def test_without_runs_there_is_nothing_to_fit(tmp_path: Path) -> None:

@@ -1,12 +1,24 @@
 """The twin against queues whose truth is known in closed form or by another recursion."""
 
 import math
+import multiprocessing
 
 import numpy as np
 import pytest
 from scipy import special
 
-from harness.decide.twin import Clients, Service, Structure, Twin, at_rate, at_rates, ceiling, play, poisson_s
+from harness.decide.twin import (
+    Clients,
+    Service,
+    Structure,
+    Twin,
+    at_rate,
+    at_rates,
+    ceiling,
+    play,
+    poisson_s,
+    requests_for,
+)
 
 pytestmark = pytest.mark.simulated
 
@@ -127,3 +139,22 @@ def test_many_configurations_at_once_are_the_same_as_one_by_one() -> None:
     together = at_rates(twins, [50.0, 100.0, 150.0], 2_000)
     for twin, rate, seen in zip(twins, (50.0, 100.0, 150.0), together, strict=True):
         np.testing.assert_array_equal(seen.latency_s, at_rate(twin, rate, 2_000).latency_s)
+
+
+def test_a_pool_of_processes_gives_the_same_answers_and_plays_fleets_in_full() -> None:
+    """Sixty requests for each worker of a fleet, less those that settle."""
+    twins = [Twin(Structure(), service(EXPONENTIAL, 0.01)),
+             Twin(Structure(replicas=1_000, balancer="least"), service(EXPONENTIAL, 0.01))]
+    rates = [50.0, 70_000.0]
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        there = at_rates(twins, rates, 2_000, over=pool.starmap)
+    assert [len(seen.latency_s) for seen in there] == [1_800, 54_000]
+    for seen, here in zip(there, at_rates(twins, rates, 2_000), strict=True):
+        np.testing.assert_array_equal(seen.latency_s, here.latency_s)
+        assert seen.busy == here.busy
+
+
+def test_no_fleet_is_played_for_ever() -> None:
+    fleet = Twin(Structure(replicas=40_000, workers=3, balancer="least"), service(CONSTANT, 0.01))
+    assert requests_for(fleet, 20_000) == 1_000_000
+    assert requests_for(Twin(Structure(), service(CONSTANT, 0.01)), 20_000) == 20_000

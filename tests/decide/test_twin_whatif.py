@@ -141,6 +141,24 @@ def test_workers_beyond_the_machine_are_more_machines() -> None:
     assert "4 machines" in said
 
 
+def test_machines_have_as_many_workers_as_the_measured_one_ran() -> None:
+    """Its cores have room for a third, which nobody ran."""
+    more, _, said = changed(Twin(Structure(workers=2), SERVICE), 100.0, parse_change("2 to 12 workers"), 3)
+    assert (more.structure.replicas, more.structure.workers) == (6, 2)
+    assert said.startswith("6 machines like the measured one, 2 workers each")
+
+
+def test_machines_are_counted_once() -> None:
+    kept = Twin(Structure(replicas=3, balancer="connections", per_machine=3), SERVICE)
+    for start in (kept, Twin(Structure(workers=3), SERVICE)):
+        four, _, _ = changed(start, 100.0, parse_change("1 to 4 machines"), 3)
+        eight, _, said = changed(four, 100.0, parse_change("4 to 8 machines"), 3)
+        assert ceiling(eight) == pytest.approx(8 * ceiling(start))
+        assert said.startswith("8 machines like the measured one, 3 workers each")
+        with pytest.raises(UsageError, match="workers before the machines"):
+            changed(four, 100.0, parse_change("2 workers"), 3)
+
+
 def test_fewer_workers_stay_on_the_machine() -> None:
     kept = Twin(Structure(replicas=3, balancer="connections", per_machine=3), SERVICE)
     fewer, _, said = changed(kept, 100.0, parse_change("2 workers"), 3)
