@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 APART, LONGEST_S, LEAST_RATE = 0.05, 180.0, 300.0
-TAILRACE = str(Path(sys.executable).parent / "tailrace")
+ROOT = Path(__file__).parents[1]
 
 
 class Searched(NamedTuple):
@@ -33,8 +33,9 @@ class Searched(NamedTuple):
 def search(setup: str, workload: str, slo: str, results: Path, seed: int) -> Searched:
     """Runs it. An exit code other than 0 comes with `why`."""
     begun = time.monotonic()
-    done = subprocess.run([TAILRACE, "capacity", setup, "--workload", workload, "--slo", slo, "--seed", str(seed),
-                           "--results", str(results), "--json"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "harness", "capacity", setup, "--workload", workload, "--slo", slo,
+                           "--seed", str(seed), "--results", str(results.resolve()), "--json"],
+                          cwd=ROOT, capture_output=True, text=True, check=False)
     seconds = time.monotonic() - begun
     if not done.stdout.strip():
         return Searched(0.0, 0.0, 0.0, 0, seconds, done.stderr.strip().splitlines()[-1])

@@ -50,8 +50,9 @@ def of_parts(engines: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 
 def locked_engines(setup: Setup, workload: Path, python: str = "") -> dict[str, str]:
-    """Versions of the packages and images that the setup and the one behind it name themselves, as `engine_versions` has them, but
-    as their locks would install them now beside the `workload`'s lock: for that `python` (`3.11.7`), or this one.
+    """Versions of the packages and images that the setup and the one behind it name themselves, as `engine_versions`
+    has them, but as their locks would install them now beside the `workload`'s lock: for that `python` (`3.11.7`), or
+    this one.
 
     Raises TailraceError for a setup behind it that is not there, and for a lock that is not.
     """
