@@ -68,9 +68,15 @@ story.stability(decision)
 
 # %% [markdown]
 # ## What was assumed?
-#
-# `tailrace decide … --out docs/decisions` writes the decision down with these runs behind every figure, and
-# `tailrace decide --recheck FILE` says when it is to be made again.
 
 # %%
 story.assumptions(decision)
+
+# %% [markdown]
+# ## What is written down?
+#
+# The record that `tailrace decide` writes into the project when it is given `--out`, with a run behind every figure.
+# `tailrace decide --recheck FILE` says when it is to be made again.
+
+# %%
+story.record(decision)

@@ -6,36 +6,45 @@ from pathlib import Path
 from typing import Any
 
 from harness.catalog.device import parted
-from harness.catalog.discover import Catalog, find_catalog
+from harness.catalog.discover import find_catalog
 from harness.cli.bill import even_words, today, usd
 from harness.cli.show import dump, grid, screen
 from harness.decide.bill_measured import Asked, opened
 from harness.decide.bill_offers import offered
 from harness.decide.bill_question import Question, asked
-from harness.decide.choice import Choice
 from harness.decide.choice_answer import Answer, Wishes, answered
 from harness.decide.choice_grid import front, held, p99_words
-from harness.decide.choice_recheck import evidence, read_decided, recheck, triggers_of
+from harness.decide.choice_recheck import read_decided, recheck
 from harness.decide.fleet import Fleet
 from harness.errors import Exit, TailraceError
 from harness.report import decision_story
-from harness.report.decision_record import Deciding, next_path, record
+from harness.report.decision_draft import drafted
 from harness.report.words import figure, milliseconds, percent
 
 CODES = {"one": Exit.OK, "tie": Exit.OK, "open": Exit.INCONCLUSIVE, "none": Exit.BROKEN_PROMISE}
 
 
 def decide(question: Question, wishes: Wishes, out: Path | None, pages: Path | None, as_json: bool) -> int:
-    """Shows the choice, writes its record below `out` and its notebook below `pages` where those are given. Returns the
-    exit code."""
+    """Shows the choice, writes its notebook below `pages` and its record below `out` where those are given. Returns the
+    exit code; where one of them cannot be written, the choice is shown all the same, and its code goes before the
+    error's."""
     answer = answered(question, wishes, today())
-    if pages:
-        decision_story.report(question, wishes, today(), pages)
-    path = _written(answer, question, wishes, out) if out else None
-    if as_json:
-        dump(summary(answer) | {"record": str(path) if path else None})
-    else:
-        _show(answer, [*([pages / name for name in decision_story.FILES] if pages else []), *([path] if path else [])])
+    kept: Path | None = None
+    if not as_json:
+        _show(answer)
+    try:
+        if pages:
+            decision_story.report(question, wishes, today(), pages, out)
+        kept = _written(answer, question, wishes, out) if out else None
+    except TailraceError as error:
+        error.code = CODES[answer.choice.kind] or error.code
+        raise
+    finally:
+        if as_json:
+            dump(summary(answer) | {"record": str(kept) if kept else None})
+    if not as_json:
+        for path in [*([pages / name for name in decision_story.FILES] if pages else []), *([kept] if kept else [])]:
+            screen().print(f"  {path}", markup=False, highlight=False)
     return CODES[answer.choice.kind]
 
 
@@ -83,24 +92,7 @@ def _price(results: Path, wanted: Asked, old: float) -> float:
 
 
 def _written(answer: Answer, question: Question, wishes: Wishes, out: Path) -> Path:
-    choice, catalog = answer.choice, find_catalog()
-    if choice.kind not in ("one", "tie"):
-        raise _undecided(choice)
-    runs = {each.offer.setup: each.offer.run_ids for each in choice.bills}
-    runs |= {name: tuple(run.run_id for run in answer.found.cells[name].runs) for name in choice.without
-             if name in answer.found.cells}
-    stored, problems = evidence(question.results, [run for ids in runs.values() for run in ids])
-    if problems:
-        raise TailraceError(f"the evidence is not whole: {problems[0]}", "measure that setup again")
-    offer = next(each.offer for each in choice.bills if each.offer.setup == choice.named[0])
-    told = {"workload": question.workload, "slo": list(question.slo), "demand": question.demand,
-            "fleet": question.fleet, "must": wishes.must, "weights": wishes.weights, "price": list(question.prices),
-            "instance": list(question.instances), "speed": list(question.speeds),
-            "price_list": str(question.price_list) if question.price_list else ""}
-    path = next_path(out, question.workload, offer.setup)
-    text = record(Deciding(choice, answer.wish, question.workload, _title(catalog, question.workload), answer.demand,
-                           answer.cases, answer.found.cells, runs,
-                           triggers_of(told, offer, stored, answer.demand.mean)), path, question.results, today())
+    path, text = drafted(answer, question, wishes, out, today())
     try:
         out.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -109,17 +101,7 @@ def _written(answer: Answer, question: Question, wishes: Wishes, out: Path) -> P
     return path
 
 
-def _undecided(choice: Choice) -> TailraceError:
-    error = TailraceError("there is nothing to record yet", choice.sentence.rstrip("."))
-    error.code = CODES[choice.kind]
-    return error
-
-
-def _title(catalog: Catalog, workload: str) -> str:
-    return catalog.workload(workload).title
-
-
-def _show(answer: Answer, written: Sequence[Path]) -> None:
+def _show(answer: Answer) -> None:
     page, choice = screen(), answer.choice
     best = {each.offer.setup for each in front(choice.bills)}
     rows = [(each.offer.setup + (" *" if each.offer.setup in best else ""), each.offer.verdict, usd(each.offer.rate),
@@ -143,5 +125,3 @@ def _show(answer: Answer, written: Sequence[Path]) -> None:
         page.print(f"  Stays chosen in {percent(held(answer.cases, choice))} of {sum(c.known for c in answer.cases)} "
                    "cases: price ±30 %, promise and demand halved and doubled.", markup=False, highlight=False)
     page.print(choice.sentence, markup=False, highlight=False)
-    for each in written:
-        page.print(f"  {each}", markup=False, highlight=False)

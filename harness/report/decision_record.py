@@ -21,7 +21,7 @@ from harness.decide.demand import Curve
 from harness.errors import TailraceError
 from harness.record.layout import run_folders
 from harness.report.select import bounded
-from harness.report.words import figure, listed, markdown_escaped, milliseconds, percent
+from harness.report.words import clean, figure, listed, markdown_escaped, milliseconds, percent
 
 _DIGIT = re.compile(r"\d")
 
@@ -98,8 +98,8 @@ def _context(told: Deciding, said: _Sayer) -> list[str]:
             "What was given, not measured:", "",
             "```toml", *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in inputs.items()),
             f"demand_mean_per_s = {told.demand.mean:.6g}", f"demand_peak_per_s = {told.demand.peak:.6g}",
-            *(f"usd_per_hour.{json.dumps(each.offer.setup)} = {each.offer.hourly_usd:g} "
-              f"# {each.offer.instance}, {each.offer.price_words}" for each in told.choice.bills), "```", "",
+            *(clean(f"usd_per_hour.{json.dumps(each.offer.setup)} = {each.offer.hourly_usd:g} "
+                    f"# {each.offer.instance}, {each.offer.price_words}") for each in told.choice.bills), "```", "",
             "## Decision Drivers", "", *(f"* {markdown_escaped(line)}" for line in drivers), ""]
 
 
@@ -181,7 +181,7 @@ def _more(told: Deciding, said: _Sayer, labels: Mapping[str, str], results: Path
              f"Each run is proved whole and unaltered by `tailrace verify RUN --results {quote(str(results))}`.", ""]
     for name, label in labels.items():
         lines += [f"* **{label}** {markdown_escaped(name)}",
-                  *(f"  * [{run}]({folders.get(run, '')})" for run in told.runs[name])]
+                  *(f"  * [{markdown_escaped(run)}]({folders.get(run, '')})" for run in told.runs[name])]
     return lines
 
 

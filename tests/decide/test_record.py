@@ -1,5 +1,6 @@
 """Every figure of a decision record leads to a run that `tailrace verify` accepts, and its triggers fire."""
 
+import json
 import re
 import shlex
 from dataclasses import replace
@@ -143,6 +144,23 @@ def test_nothing_is_recorded_before_it_is_decided_or_without_evidence(results: P
         command.decide(question(tmp_path, prices=[], carries=["flask=100"], setups=["flask"]), WISHES,
                        tmp_path / "out", None, as_json=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_answer_is_told_with_its_exit_code_though_nothing_can_be_written(
+        results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nobody = question(results, slo=["p(99)<0.1ms"])
+    for as_json in (True, False):
+        with pytest.raises(TailraceError) as error:
+            command.decide(nobody, WISHES, tmp_path / "out", None, as_json=as_json)
+        assert error.value.code == Exit.BROKEN_PROMISE
+        told = capsys.readouterr().out
+        assert "None: no setup keeps the promise" in told
+        assert not as_json or json.loads(told)["record"] is None
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TailraceError, match="cannot be written") as error:
+        command.decide(question(results), WISHES, tmp_path / "file" / "out", None, as_json=False)
+    assert error.value.code == Exit.BAD_CONFIGURATION
+    assert "flask: $" in capsys.readouterr().out
 
 
 @settings(max_examples=40)
