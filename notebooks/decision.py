@@ -20,7 +20,7 @@ story.headline(decision)
 # ## What would each setup cost at this demand?
 #
 # Cost counts the replicas that the demand needs hour by hour, spare ones and idle hours included. Beside it stands what
-# price divided by capacity within the promise would say, so that the difference is seen.
+# price divided by throughput at its peak would say, so that the difference is seen.
 
 # %%
 story.candidates(decision)

@@ -21,7 +21,7 @@ from harness.cli.show import dump, grid, screen
 from harness.decide.bill_question import parse_slo
 from harness.decide.capacity import Capacity, Found, Probe, Result, Sent, Settings, search
 from harness.decide.twin_read import clients_of, seen, structure_of
-from harness.decide.twin_seen import quantiles_s
+from harness.decide.twin_seen import most_answered, quantiles_s
 from harness.errors import Exit, TailraceError
 from harness.plan.attempt import Attempt
 from harness.plan.expand import resolve_knobs
@@ -168,7 +168,8 @@ def recorded(bench: Bench, first: Attempt, slo: dict[str, str], found: Found) ->
         capacity_id(first.setup.name, first.workload.name, datetime.now(UTC)), first.setup.name, first.workload.name,
         ", ".join(f"{metric}{bound}" for metric, bound in slo.items()), found.rate,
         tuple(each.result.seen.run_id for each in found.sent), found.binding, found.shape, bench.machine.id,
-        found.last_passed, found.first_failed, len(bench.cores.server), dict(first.knobs), first.device)
+        found.last_passed, found.first_failed, len(bench.cores.server), dict(first.knobs), first.device,
+        ceiling=most_answered([each.result.seen for each in found.sent]))
 
 
 def row(each: Sent) -> dict[str, str]:

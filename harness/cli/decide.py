@@ -9,6 +9,7 @@ from harness.catalog.device import parted
 from harness.catalog.discover import find_catalog
 from harness.cli.bill import even_words, today, usd
 from harness.cli.show import dump, grid, screen
+from harness.decide.bill import peak_note
 from harness.decide.bill_measured import Asked, opened
 from harness.decide.bill_offers import offered
 from harness.decide.bill_question import Question, asked
@@ -105,14 +106,16 @@ def _show(answer: Answer) -> None:
     page, choice = screen(), answer.choice
     best = {each.offer.setup for each in front(choice.bills)}
     rows = [(each.offer.setup + (" *" if each.offer.setup in best else ""), each.offer.verdict, usd(each.offer.rate),
-             usd(each.monthly_usd), usd(each.per_million_good_usd), milliseconds(each.offer.p99_ms.value),
-             percent(each.idle_share), f"{choice.scores[each.offer.setup]:.2f}") for each in choice.bills]
+             usd(each.monthly_usd), usd(each.per_million_good_usd), figure(each.peak_per_million_usd),
+             milliseconds(each.offer.p99_ms.value), percent(each.idle_share), figure(each.broken_minutes),
+             f"{choice.scores[each.offer.setup]:.2f}") for each in choice.bills]
     title = f"{answer.wanted.workload}, {answer.wanted.promise}: {answer.demand.title}"
     if rows:
-        page.print(grid(title, ("setup", "promise", "carries (/s)", "$/month",
-                                "$/million good", "p99", "idle", "weighed"), rows))
+        page.print(grid(title, ("setup", "promise", "carries (/s)", "$/month", "$/million good", "$/million at peak",
+                                "p99", "idle", "broken min/month", "weighed"), rows))
         page.print(f"  *: none is both cheaper and faster at p99. {p99_words(choice.bills)}", markup=False,
                    highlight=False, style="dim")
+        page.print(f"  {peak_note(choice.bills)}", markup=False, highlight=False, style="dim")
     for name, why in choice.without.items():
         page.print(f"  {name}: no candidate: {why}", markup=False, highlight=False)
     for even in answer.evens:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 from harness.analyse.figures import RunFigures
@@ -99,9 +100,10 @@ def _searched(asked: Asked, name: str, found: Measured) -> Offer:
     newest = found.searches[-1].rate
     rate = log_mean(list(each.values())) if len(each) > 2 else Interval(newest.value, newest.low, newest.high)
     ids = tuple(dict.fromkeys(run for one in found.searches for run in one.run_ids))
+    ceilings = [one.ceiling for one in found.searches if one.ceiling > 0]
     said = f"{SEARCHED}, {len(each)} time{'s' * (len(each) > 1)}{_with(found)}"
     return replace(_bare(asked, name, rate, said, "pass"), run_ids=ids, each_rate=each if len(each) > 2 else {},
-                   searches=len(each))
+                   searches=len(each), saturated=geometric_mean(ceilings) if ceilings else math.nan)
 
 
 def _estimated(asked: Asked, found: Measured, best: Cell, runs: Sequence[RunFigures]) -> Offer | str:

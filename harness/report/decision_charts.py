@@ -69,7 +69,7 @@ def hourly(demand: Curve, bills: Sequence[Bill], ink: Mapping[str, Ink]) -> Char
 
 @canvas.styled
 def over_load(demand: Curve, bills: Sequence[Bill], evens: Sequence[BreakEven], ink: Mapping[str, Ink]) -> Chart:
-    """Cost per million requests as the same shape of demand grows, beside what price ÷ capacity would say (dotted)."""
+    """Cost per million requests as the same shape of demand grows, beside price ÷ throughput at peak (dotted)."""
     fig, (axes,) = canvas.paper(400, right=150)
     canvas.title(fig, "Cost per million requests as the demand grows")
     loads = demand.mean * np.geomspace(1 / SPAN, SPAN, POINTS)
@@ -94,7 +94,7 @@ def over_load(demand: Curve, bills: Sequence[Bill], evens: Sequence[BreakEven], 
     told = [f"from {figure(even.load.value)}/s on {even.cheaper} is cheaper than {even.dearer}" for even in evens
             if 0 < even.load.value < math.inf]
     said = (f"Mean load: {'; '.join(told)}." if told else "No load was found from which another setup becomes the "
-            "cheaper one.") + " Dotted: price divided by capacity, which leaves out idle hours and spare replicas."
+            "cheaper one.") + " Dotted: price divided by throughput at peak, without idle hours and spare replicas."
     return Chart("Break-even", canvas.svg(fig, "Cost per million requests over load"), said)
 
 

@@ -115,8 +115,8 @@ def _outcome(told: Deciding, said: _Sayer) -> list[str]:
     mine = next(each for each in choice.bills if each.offer.setup == best)
     costs = (f"it costs {_usd(mine.monthly_usd)} a month and {_usd(mine.per_million_good_usd)} for a million good "
              "requests.")
-    idle = (f"{percent(mine.idle_share)} of what is paid stays idle; price divided by capacity would say "
-            f"${figure(mine.peak_per_million_usd)} for a million.")
+    idle = (f"{percent(mine.idle_share)} of what is paid stays idle; price divided by throughput would say "
+            f"${figure(mine.peak_per_million_usd)} for a million ({mine.peak_words}).")
     lines = [f'Chosen option: "{markdown_escaped(best)}", because {said(_reason(choice), names)}', "",
              "### Consequences", "", f"* Good, because {said(costs, [best])}", f"* {said(_kept(mine), [best])}",
              f"* Neutral, because {said(idle, [best])}"]

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 
+from harness.decide.bill import peak_note
 from harness.decide.bill_question import Question
 from harness.decide.choice_answer import Answer, Wishes, answered
 from harness.errors import TailraceError
@@ -81,14 +82,15 @@ def headline(told: Decision) -> Shown:
 
 def candidates(told: Decision) -> Shown:
     """The bills as a table, and why others are no candidates."""
-    head = ("setup", "promise", "carries (/s)", "$/month", "$/million good", "$/million at capacity", "p99", "idle",
+    head = ("setup", "promise", "carries (/s)", "$/month", "$/million good", "$/million at peak", "p99", "idle",
             "broken min/month", "weighed")
     rows = [[clean(each.offer.setup), each.offer.verdict, figure(each.offer.rate.value), figure(each.monthly_usd.value),
              figure(each.per_million_good_usd.value), figure(each.peak_per_million_usd),
              milliseconds(each.offer.p99_ms.value), percent(each.idle_share), figure(each.broken_minutes),
              f"{told.answer.choice.scores[each.offer.setup]:.2f}"] for each in told.answer.choice.bills]
     out = [f"{name}: {why}" for name, why in told.answer.choice.without.items()]
-    return Shown(({"text/html": _table(head, rows) + _list(out), "text/plain": f"{len(rows)} candidates"},))
+    notes = [peak_note(told.answer.choice.bills)] if rows else []
+    return Shown(({"text/html": _table(head, rows) + _list(notes + out), "text/plain": f"{len(rows)} candidates"},))
 
 
 def front(told: Decision) -> Shown:

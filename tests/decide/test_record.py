@@ -160,7 +160,10 @@ def test_an_answer_is_told_with_its_exit_code_though_nothing_can_be_written(
     with pytest.raises(TailraceError, match="cannot be written") as error:
         command.decide(question(results), WISHES, tmp_path / "file" / "out", None, as_json=False)
     assert error.value.code == Exit.BAD_CONFIGURATION
-    assert "flask: $" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "flask: $" in told
+    for part in ("$/million at peak", "broken min/month", "At peak: price ÷ throughput", "estimated from CPU time"):
+        assert part in told
 
 
 @settings(max_examples=40)
