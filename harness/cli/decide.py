@@ -14,7 +14,7 @@ from harness.decide.bill_measured import Asked, opened
 from harness.decide.bill_offers import offered
 from harness.decide.bill_question import Question, asked
 from harness.decide.choice_answer import Answer, Wishes, answered
-from harness.decide.choice_grid import front, held, p99_words
+from harness.decide.choice_grid import counted, front, held, p99_words
 from harness.decide.choice_recheck import read_decided, recheck
 from harness.decide.fleet import Fleet
 from harness.errors import Exit, TailraceError
@@ -125,6 +125,6 @@ def _show(answer: Answer) -> None:
                                 for each in choice.bills):
         page.print(f"  · {source}", markup=False, highlight=False, style="dim")
     if answer.cases and choice.kind != "open":
-        page.print(f"  Stays chosen in {percent(held(answer.cases, choice))} of {sum(c.known for c in answer.cases)} "
-                   "cases: price ±30 %, promise and demand halved and doubled.", markup=False, highlight=False)
+        page.print(f"  Stays chosen in {percent(held(answer.cases, choice))} of {counted(answer.cases)}: price ±30 %, "
+                   "promise and demand halved and doubled.", markup=False, highlight=False)
     page.print(choice.sentence, markup=False, highlight=False)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
@@ -27,11 +27,12 @@ BUSY = 0.8  # share of its CPUs that an estimate from CPU time lets a replica us
 @dataclass(frozen=True)
 class Offered:
     """The offers; the measured cell of each setup (the highest load at which the promise was kept, else the lowest);
-    and why a setup makes no offer."""
+    why a setup makes no offer; and the newest search of each that was searched."""
 
     offers: tuple[Offer, ...]
     cells: Mapping[str, Cell]
     without: Mapping[str, str]
+    searches: Mapping[str, Capacity] = field(default_factory=dict)
 
 
 def offered(results: Path, asked: Asked, runs: Sequence[Opened]) -> Offered:
@@ -55,7 +56,8 @@ def offered(results: Path, asked: Asked, runs: Sequence[Opened]) -> Offered:
         else:
             made.append(_priced(asked, _faced(rated, found.get(name), lasted), found.get(name)))
     cells = {name: each.cells[each.best] for name, each in found.items() if each.cells}
-    return Offered(tuple(made), cells, without)
+    return Offered(tuple(made), cells, without,
+                   {name: each.searches[-1] for name, each in found.items() if each.searches})
 
 
 def check_names(asked: Asked, known: Sequence[str]) -> None:

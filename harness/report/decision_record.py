@@ -15,7 +15,7 @@ from harness.analyse.model import Cell, Interval
 from harness.decide.bill import Bill
 from harness.decide.choice import Choice, Wish
 from harness.decide.choice_facts import has
-from harness.decide.choice_grid import Case, front, held
+from harness.decide.choice_grid import Case, counted, front, held
 from harness.decide.choice_recheck import Decided, front_matter
 from harness.decide.demand import Curve
 from harness.errors import TailraceError
@@ -121,9 +121,8 @@ def _outcome(told: Deciding, said: _Sayer) -> list[str]:
              "### Consequences", "", f"* Good, because {said(costs, [best])}", f"* {said(_kept(mine), [best])}",
              f"* Neutral, because {said(idle, [best])}"]
     if told.cases:
-        known = sum(case.known for case in told.cases)
         text = ("with its price ±30 %, the promise halved and doubled and the demand halved and doubled, it stays "
-                f"chosen in {percent(held(told.cases, choice))} of {known} cases that the records can tell.")
+                f"chosen in {percent(held(told.cases, choice))} of {counted(told.cases)}.")
         lines.append(f"* Neutral, because {said(text, names)}")
     return ["## Decision Outcome", "", *lines, ""]
 
