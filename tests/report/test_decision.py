@@ -3,7 +3,7 @@
 import json
 import re
 import runpy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 
@@ -56,6 +56,10 @@ def test_every_figure_stands_alone_and_says_what_to_conclude(choice: Choice) -> 
     assert "fast and slow<b> are beaten by none" in drawn[0].caption
     assert f"{choice.bills[0].offer.setup} keeps" in drawn[1].caption
     assert "fast" in drawn[3].caption
+    told = charts.grid([replace(case, predicted=case.promise != 1) for case in cases], choice, ink)
+    assert told.svg.count("predicted") == 18
+    assert "18 of them predicted by a twin" in told.caption
+    assert "predicted" not in drawn[3].svg
 
 
 def test_a_week_is_drawn_small(choice: Choice) -> None:
