@@ -20,7 +20,7 @@ story.headline(decision)
 # ## What would each setup cost at this demand?
 #
 # Cost counts the replicas that the demand needs hour by hour, spare ones and idle hours included. Beside it stands what
-# price divided by capacity within the promise would say, so that the difference is seen.
+# price divided by throughput at its peak would say, so that the difference is seen.
 
 # %%
 story.candidates(decision)
@@ -68,9 +68,15 @@ story.stability(decision)
 
 # %% [markdown]
 # ## What was assumed?
-#
-# `tailrace decide … --out docs/decisions` writes the decision down with these runs behind every figure, and
-# `tailrace decide --recheck FILE` says when it is to be made again.
 
 # %%
 story.assumptions(decision)
+
+# %% [markdown]
+# ## What is written down?
+#
+# The record that `tailrace decide` writes into the project when it is given `--out`, with a run behind every figure.
+# `tailrace decide --recheck FILE` says when it is to be made again.
+
+# %%
+story.record(decision)

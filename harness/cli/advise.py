@@ -1,7 +1,7 @@
 """`tailrace advise`: asks about a situation, explains the ways of serving, writes the plan that would settle it."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -14,6 +14,7 @@ from harness.cli.show import dump, screen
 from harness.decide.advise import EXPLAINED, Advice, Answers, demand_toml, plan_toml, scenario_toml
 from harness.decide.advise import advise as advised
 from harness.errors import TailraceError, UsageError
+from harness.report.words import clean
 
 FILES = ("scenario.toml", "demand.toml", "plan.toml")
 
@@ -29,8 +30,8 @@ def advise(path: Path | None, out: Path, as_json: bool) -> None:
     if not made.setups:
         raise TailraceError(f"no setup here fits {answers.workload}",
                             "add one to setups/, or say what is there already")
-    _write(answers, made, out)
     steps = _steps(answers, made, out)
+    _write(answers, made, steps, out)
     if as_json:
         dump({"mode": made.mode, "explained": made.explained, "reasons": made.reasons, "setups": dict(made.setups),
               "left_out": dict(made.left_out), "answers": answers.model_dump(), "next": steps,
@@ -53,14 +54,16 @@ def advise(path: Path | None, out: Path, as_json: bool) -> None:
 
 
 def _steps(answers: Answers, made: Advice, out: Path) -> list[str]:
+    """What to do, in order: commands, and a sentence where no command settles it."""
     steps = [f"tailrace run {quote(str(out / 'plan.toml'))}"]
     if made.mode == "batch":
         steps.append("read the cost of a million good answers in its table: machines of a batch job run full, so that "
                      "price ÷ throughput is the bill, and the cheapest setup whose answers are right is the choice")
     else:
         limit = answers.latency_ms if made.mode in ("interactive", "edge") else 1e3 * answers.fresh_s
-        steps.append(f"tailrace decide --workload {answers.workload} --slo 'p(99)<{limit:g}ms' --slo 'errors<0.1%' "
-                     f"--demand {quote(str(out / 'demand.toml'))} --out docs/decisions")
+        promise = f"--workload {answers.workload} --slo 'p(99)<{limit:g}ms' --slo 'errors<0.1%'"
+        steps += [f"tailrace capacity {name} {promise}" for name, _ in made.setups]
+        steps.append(f"tailrace decide {promise} --demand {quote(str(out / 'demand.toml'))} --out docs/decisions")
     return steps
 
 
@@ -98,9 +101,10 @@ def _field(name: str) -> Callable[[str], Any]:
     return lambda text: getattr(validate(Answers, {**usual, name: text}, "your answer"), name)
 
 
-def _write(answers: Answers, made: Advice, out: Path) -> None:
+def _write(answers: Answers, made: Advice, steps: Sequence[str], out: Path) -> None:
+    said = "".join(f"# {clean(step)}\n" for step in ("What settles it, in this order:", *steps))
     texts = (scenario_toml(answers, made.mode), demand_toml(answers),
-             plan_toml(answers, made, str(out / "scenario.toml")))
+             said + plan_toml(answers, made, str(out / "scenario.toml")))
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in zip(FILES, texts, strict=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.analyse.model import Interval
 from harness.cli.show import dump, grid, screen
-from harness.decide.bill import Bill, cheapest_first
+from harness.decide.bill import Bill, cheapest_first, peak_note
 from harness.decide.bill import bill as made_out
 from harness.decide.bill_even import BreakEven, break_evens
 from harness.decide.bill_measured import Asked, opened
@@ -18,6 +18,8 @@ from harness.decide.demand import Curve
 from harness.decide.prices_skypilot import as_toml, read_skypilot
 from harness.errors import Exit, TailraceError
 from harness.report.words import figure, percent
+
+MOST_DAYS = 14  # unlike days that are printed hour by hour
 
 
 def today() -> date:
@@ -68,10 +70,13 @@ def _show(wanted: Asked, demand: Curve, bills: Sequence[Bill], evens: Sequence[B
              figure(each.peak_per_million_usd), f"{min(each.hourly_replicas):g}–{max(each.hourly_replicas):g}",
              percent(each.idle_share), figure(each.broken_minutes)) for each in bills]
     title = f"{wanted.workload}, {wanted.promise}: {demand.title} (mean {figure(demand.mean)}/s)"
-    page.print(grid(title, ("setup", "carries (/s)", "$/month", "$/million good", "$/million at capacity", "replicas",
+    page.print(grid(title, ("setup", "carries (/s)", "$/month", "$/million good", "$/million at peak", "replicas",
                             "idle", "broken min/month"), rows))
+    if bills:
+        page.print(f"  {peak_note(bills)}", markup=False, highlight=False, style="dim")
     for each in bills:
-        page.print(f"  {each.offer.setup}: {by_the_hour(each.hourly_replicas)}", markup=False, highlight=False)
+        for line in by_the_hour(each.hourly_replicas):
+            page.print(f"  {each.offer.setup}: {line}", markup=False, highlight=False)
     for even in evens:
         page.print(f"  {even_words(even)}", markup=False, highlight=False)
     for name, why in found.without.items():
@@ -80,13 +85,28 @@ def _show(wanted: Asked, demand: Curve, bills: Sequence[Bill], evens: Sequence[B
         page.print(f"  · {line}", markup=False, highlight=False, style="dim")
 
 
-def by_the_hour(replicas: Sequence[float]) -> str:
-    """`replicas by the hour of the day: 3 3 2.5 …`, each hour's mean over the days; once where all are the same."""
-    hours = [replicas[hour::24] for hour in range(min(24, len(replicas)))]
-    means = [f"{round(sum(each) / len(each), 1):g}" for each in hours]
-    if len(set(means)) == 1:
-        return f"replicas at every hour: {means[0]}"
-    return f"replicas by the hour of the day: {' '.join(means)}"
+def by_the_hour(replicas: Sequence[float]) -> list[str]:
+    """`replicas by the hour, days 1–5: 3 3 2.5 …` and a line for each other kind of day (the first MOST_DAYS of them);
+    days that are alike share one, and `replicas at every hour: 3` says it all where every hour is the same."""
+    days: dict[str, list[int]] = {}
+    for number, first in enumerate(range(0, len(replicas), 24), start=1):
+        hours = " ".join(f"{round(each, 1):g}" for each in replicas[first:first + 24])
+        days.setdefault(hours, []).append(number)
+    if len({hour for hours in days for hour in hours.split()}) == 1:
+        return [f"replicas at every hour: {next(iter(days)).split()[0]}"]
+    if len(days) == 1:
+        return [f"replicas by the hour{' of every day' * (len(replicas) > 24)}: {next(iter(days))}"]
+    lines = [f"replicas by the hour, day{'s' * (len(numbers) > 1)} {_spans(numbers)}: {hours}"
+             for hours, numbers in days.items()]
+    more = len(lines) - MOST_DAYS
+    return lines if more <= 0 else [*lines[:MOST_DAYS], f"… and {more} more unlike days: --json has every hour"]
+
+
+def _spans(numbers: Sequence[int]) -> str:
+    """`1–5, 7`."""
+    starts = [number for number in numbers if number - 1 not in numbers]
+    ends = [number for number in numbers if number + 1 not in numbers]
+    return ", ".join(f"{start}–{end}" if end > start else f"{start}" for start, end in zip(starts, ends, strict=True))
 
 
 def even_words(even: BreakEven) -> str:

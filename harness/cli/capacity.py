@@ -6,9 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.analyse.checks import checks_of
-from harness.analyse.frames import read_view
-from harness.analyse.model import Check, Interval
+from harness.analyse.model import Interval
 from harness.analyse.words import bounded, plain
 from harness.catalog.device import arm, device_of
 from harness.catalog.discover import Catalog, find_catalog
@@ -19,24 +17,21 @@ from harness.catalog.toml import validate
 from harness.cli.live import LiveView
 from harness.cli.show import dump, grid, screen
 from harness.decide.bill_question import parse_slo
-from harness.decide.capacity import Capacity, Found, Probe, Result, Sent, Settings, search
-from harness.decide.twin_read import clients_of, seen, structure_of
-from harness.decide.twin_seen import quantiles_s
+from harness.decide.capacity import Capacity, Found, Probe, Sent, Settings, search
+from harness.decide.capacity_probe import believed
+from harness.decide.twin_read import clients_of, structure_of
+from harness.decide.twin_seen import most_answered, quantiles_s
 from harness.errors import Exit, TailraceError
 from harness.plan.attempt import Attempt
 from harness.plan.expand import resolve_knobs
 from harness.record.capacity import capacity_id, write_capacity
 from harness.record.layout import CAPACITY
-from harness.record.read import StoredRun
 from harness.run.bench import Bench, this_bench
 from harness.run.possible import why_not
 from harness.run.race import racing
 
 PATIENCE_S = 30.0
 PER_LOAD_CPU = 10_000.0
-DECISIVE = 0.05
-DELAYS = ("lag", "receive_lag")
-LIMITS = ("generator_cpu", "rate", "completeness")
 
 
 @dataclass(frozen=True)
@@ -137,38 +132,14 @@ def probing(first: Attempt, probe: Probe) -> Attempt:
     return replace(first, scenario=scenario, load=round(probe.rate, 1), seed=probe.seed)
 
 
-def believed(run: StoredRun, limit_ms: float = math.inf) -> Result:
-    """What the probe's rows say, unless the generator, the host or the harness spoiled them.
-
-    A delay of sending or reading below a twentieth of the promise's limit decides nothing. The generator was the limit
-    where its CPU, or the rate it sent at, says so; else the probe was disturbed, and its evidence is left out.
-    """
-    if not run.has_rows:
-        raise TailraceError(f"{run.folder.name}: no requests were recorded ({run.meta.reason})",
-                            "look at its server.log")
-    refused, blames = accused(checks_of(read_view(run)), limit_ms)
-    return Result(seen(run), refused, blames)
-
-
-def accused(checks: Sequence[Check], limit_ms: float) -> tuple[str, str]:
-    """(why a probe certifies nothing, whose fault that is) as the checks say; ("", "") where it may. The generator's
-    own limits come before what merely disturbed it."""
-    against = [check for check in checks
-               if check.severity == "invalid" and check.blames in ("generator", "host", "harness")
-               and not (check.code in DELAYS and check.figures.get("p99_ms", math.inf) <= DECISIVE * limit_ms)]
-    if not against:
-        return "", ""
-    limited = next((check for check in against if check.code in LIMITS), None)
-    return (limited or against[0]).message, "generator" if limited else "host"
-
-
 def recorded(bench: Bench, first: Attempt, slo: dict[str, str], found: Found) -> Capacity:
     """The capacity as it is stored."""
     return Capacity(
         capacity_id(first.setup.name, first.workload.name, datetime.now(UTC)), first.setup.name, first.workload.name,
         ", ".join(f"{metric}{bound}" for metric, bound in slo.items()), found.rate,
         tuple(each.result.seen.run_id for each in found.sent), found.binding, found.shape, bench.machine.id,
-        found.last_passed, found.first_failed, len(bench.cores.server), dict(first.knobs), first.device)
+        found.last_passed, found.first_failed, len(bench.cores.server), dict(first.knobs), first.device,
+        ceiling=most_answered([each.result.seen for each in found.sent]))
 
 
 def row(each: Sent) -> dict[str, str]:

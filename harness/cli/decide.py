@@ -7,21 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from harness.catalog.device import parted
-from harness.catalog.discover import Catalog, find_catalog
+from harness.catalog.discover import find_catalog
 from harness.cli.bill import even_words, today, usd
 from harness.cli.show import dump, grid, screen
+from harness.decide.bill import peak_note
 from harness.decide.bill_measured import Asked, opened
 from harness.decide.bill_offers import offered
 from harness.decide.bill_question import Question, asked
-from harness.decide.choice import Choice
 from harness.decide.choice_answer import Answer, Wishes, answered
-from harness.decide.choice_grid import front, held, p99_words
-from harness.decide.choice_recheck import Decided, Today, evidence, read_decided, recheck, triggers_of
+from harness.decide.choice_grid import counted, front, held, p99_words
+from harness.decide.choice_recheck import Decided, Today, read_decided, recheck
 from harness.decide.fleet import Fleet
 from harness.decide.prices import parse_prices
 from harness.errors import Exit, TailraceError, UsageError
 from harness.report import decision_story
-from harness.report.decision_record import Deciding, next_path, record
+from harness.report.decision_draft import drafted
+from harness.report.decision_record import next_path
 from harness.report.words import figure, milliseconds, percent
 from harness.run.upkeep import locked_engines, unlocked_engines
 
@@ -31,19 +32,29 @@ CODES = {"one": Exit.OK, "tie": Exit.OK, "open": Exit.INCONCLUSIVE, "none": Exit
 
 
 def decide(question: Question, wishes: Wishes, out: Path | None, pages: Path | None, as_json: bool) -> int:
-    """Shows the choice, writes its record below `out` and its notebook below `pages` where those are given. Returns the
-    exit code."""
+    """Shows the choice, writes its notebook below `pages` and its record below `out` where those are given. Returns the
+    exit code; where one of them cannot be written, the choice is shown all the same, and its code goes before the
+    error's."""
     answer = answered(question, wishes, today())
-    if pages:
-        decision_story.report(question, wishes, today(), pages)
-    path = _written(answer, question, wishes, out) if out else None
-    if as_json:
-        dump(summary(answer) | {"record": str(path) if path else None})
-    else:
-        _show(answer, [*([pages / name for name in decision_story.FILES] if pages else []), *([path] if path else [])])
-        if not path and answer.choice.kind in DECIDED:
+    kept: Path | None = None
+    if not as_json:
+        _show(answer)
+    try:
+        if pages:
+            decision_story.report(question, wishes, today(), pages, out)
+        kept = _written(answer, question, wishes, out) if out else None
+    except TailraceError as error:
+        error.code = CODES[answer.choice.kind] or error.code
+        raise
+    finally:
+        if as_json:
+            dump(summary(answer) | {"record": str(kept) if kept else None})
+    if not as_json:
+        if not kept and answer.choice.kind in DECIDED:
             usual = next_path(USUAL, question.workload, answer.choice.named[0])
             screen().print(f"  Add --out {USUAL} to write it down, as {usual}.", markup=False, highlight=False)
+        for path in [*([pages / name for name in decision_story.FILES] if pages else []), *([kept] if kept else [])]:
+            screen().print(f"  {path}", markup=False, highlight=False)
     return CODES[answer.choice.kind]
 
 
@@ -111,23 +122,9 @@ def _engines(decided: Decided) -> tuple[dict[str, str], str, list[str]]:
 
 
 def _written(answer: Answer, question: Question, wishes: Wishes, out: Path) -> Path:
-    choice, catalog = answer.choice, find_catalog()
-    if choice.kind not in DECIDED:
-        raise _undecided(choice)
     if out.suffix == ".md":
         raise UsageError(f"--out {out}: is no folder", f"name one, {USUAL} for example: its records are numbered")
-    runs = {each.offer.setup: each.offer.run_ids for each in choice.bills}
-    runs |= {name: tuple(run.run_id for run in answer.found.cells[name].runs) for name in choice.without
-             if name in answer.found.cells}
-    stored, problems = evidence(question.results, [run for ids in runs.values() for run in ids])
-    if problems:
-        raise TailraceError(f"the evidence is not whole: {problems[0]}", "measure that setup again")
-    offer = next(each.offer for each in choice.bills if each.offer.setup == choice.named[0])
-    path = next_path(out, question.workload, offer.setup)
-    text = record(Deciding(choice, answer.wish, question.workload, _title(catalog, question.workload), answer.demand,
-                           answer.cases, answer.found.cells, runs,
-                           triggers_of(_told(question, wishes), offer, stored, answer.demand.mean)), path,
-                  question.results, today())
+    path, text = drafted(answer, question, wishes, out, today())
     try:
         out.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -136,42 +133,25 @@ def _written(answer: Answer, question: Question, wishes: Wishes, out: Path) -> P
     return path
 
 
-def _told(question: Question, wishes: Wishes) -> dict[str, Any]:
-    """The options of the command line that ask this, by name; "" and [] where they were left out."""
-    return {"workload": question.workload, "slo": list(question.slo), "demand": question.demand,
-            "setup": list(question.setups), "fleet": question.fleet, "must": wishes.must, "weights": wishes.weights,
-            "worth": wishes.worth, "error": wishes.error, "price": list(question.prices),
-            "instance": list(question.instances), "speed": list(question.speeds), "carries": list(question.carries),
-            "price_list": str(question.price_list) if question.price_list else ""}
-
-
 def _own(told: Mapping[str, Any], option: str, setup: str) -> list[str]:
     """What a record's option SETUP=VALUE says of this setup."""
     return [each for each in told[option] if each.partition("=")[0].strip() == setup]
 
 
-def _undecided(choice: Choice) -> TailraceError:
-    error = TailraceError("there is nothing to record yet", choice.sentence.rstrip("."))
-    error.code = CODES[choice.kind]
-    return error
-
-
-def _title(catalog: Catalog, workload: str) -> str:
-    return catalog.workload(workload).title
-
-
-def _show(answer: Answer, written: Sequence[Path]) -> None:
+def _show(answer: Answer) -> None:
     page, choice = screen(), answer.choice
     best = {each.offer.setup for each in front(choice.bills)}
     rows = [(each.offer.setup + (" *" if each.offer.setup in best else ""), each.offer.verdict, usd(each.offer.rate),
-             usd(each.monthly_usd), usd(each.per_million_good_usd), milliseconds(each.offer.p99_ms.value),
-             percent(each.idle_share), f"{choice.scores[each.offer.setup]:.2f}") for each in choice.bills]
+             usd(each.monthly_usd), usd(each.per_million_good_usd), figure(each.peak_per_million_usd),
+             milliseconds(each.offer.p99_ms.value), percent(each.idle_share), figure(each.broken_minutes),
+             f"{choice.scores[each.offer.setup]:.2f}") for each in choice.bills]
     title = f"{answer.wanted.workload}, {answer.wanted.promise}: {answer.demand.title}"
     if rows:
-        page.print(grid(title, ("setup", "promise", "carries (/s)", "$/month",
-                                "$/million good", "p99", "idle", "weighed"), rows))
+        page.print(grid(title, ("setup", "promise", "carries (/s)", "$/month", "$/million good", "$/million at peak",
+                                "p99", "idle", "broken min/month", "weighed"), rows))
         page.print(f"  *: none is both cheaper and faster at p99. {p99_words(choice.bills)}", markup=False,
                    highlight=False, style="dim")
+        page.print(f"  {peak_note(choice.bills)}", markup=False, highlight=False, style="dim")
     for name, why in choice.without.items():
         page.print(f"  {name}: no candidate: {why}", markup=False, highlight=False)
     for even in answer.evens:
@@ -181,8 +161,6 @@ def _show(answer: Answer, written: Sequence[Path]) -> None:
                                 for each in choice.bills):
         page.print(f"  · {source}", markup=False, highlight=False, style="dim")
     if answer.cases and choice.kind != "open":
-        page.print(f"  Stays chosen in {percent(held(answer.cases, choice))} of {sum(c.known for c in answer.cases)} "
-                   "cases: price ±30 %, promise and demand halved and doubled.", markup=False, highlight=False)
+        page.print(f"  Stays chosen in {percent(held(answer.cases, choice))} of {counted(answer.cases)}: price ±30 %, "
+                   "promise and demand halved and doubled.", markup=False, highlight=False)
     page.print(choice.sentence, markup=False, highlight=False)
-    for each in written:
-        page.print(f"  {each}", markup=False, highlight=False)

@@ -17,6 +17,7 @@ from harness.cli.predict_known import Known, base_rate, fit_of, held_out_for, kn
 from harness.cli.show import dump, grid, screen
 from harness.decide.bill_question import parse_slo
 from harness.decide.capacity import Probe
+from harness.decide.capacity_probe import believed
 from harness.decide.twin import Clients, Twin, poisson
 from harness.decide.twin_evidence import DEADLINE
 from harness.decide.twin_knobs import changed_knobs, check_start
@@ -192,7 +193,7 @@ def verified(catalog: Catalog, asked: Asked, results: Path, slo: dict[str, str],
         stored = run(attempt, None)
     limit_ms = min((each.limit / 1e6 for each in first.scenario.promises if each.metric == "latency"),
                    default=math.inf)
-    result = probes.believed(stored, limit_ms)
+    result = believed(stored, limit_ms)
     p50, p95, p99 = (float(value) * 1e3 for value in result.seen.quantiles_s((0.5, 0.95, 0.99)))
     return {"run": stored.meta.run_id, "refused": result.refused, "rate": result.seen.rate, "p50_ms": p50,
             "p95_ms": p95, "p99_ms": p99, "p99_error": prediction.p99_ms / p99 - 1 if p99 else math.nan}

@@ -11,6 +11,7 @@ from rich.table import Table
 from harness.record.plain import plain
 
 PLAIN_WIDTH = 140
+MANY = 10  # columns, from which on they stand closer
 
 
 def screen(stderr: bool = False) -> Console:
@@ -26,10 +27,11 @@ def dump(value: Any) -> None:
 
 
 def grid(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table whose first column is words and whose others are figures."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2))
+    """A table whose first column is words and whose others are figures, none of which is ever cut short."""
+    apart = 2 if len(head) < MANY else 1
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, apart))
     for index, name in enumerate(head):
-        table.add_column(name, justify="right" if index else "left")
+        table.add_column(name, justify="right" if index else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table

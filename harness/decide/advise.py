@@ -83,6 +83,9 @@ class Advice:
 def advise(answers: Answers, setups: Sequence[Setup]) -> Advice:
     """The advice for a situation, from the setups of a catalog."""
     mode, reasons = mode_of(answers)
+    if mode == "edge" and not any(setup.tier == "edge" for setup in setups):
+        reasons += ("No setup here is made for small machines: these are the plainest ones, and what is there already. "
+                    "Measure them on the device itself, or add a setup of tier 'edge'.",)
     tried, left = [], []
     for setup in setups:
         why_not = _unfit(setup, answers)

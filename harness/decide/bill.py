@@ -74,9 +74,10 @@ class Bill:
 
     `hourly_replicas` are paid replicas, one figure an hour of the demand's stretch. `monthly_usd` and
     `per_million_good_usd` have the interval that the capacity's interval implies. `idle_share` is the paid capacity
-    that no request used; `broken_minutes` are minutes a month that break the promise. `peak_per_million_usd` is price ÷
-    capacity within the promise, near what calculators print: it leaves out idle hours, spare replicas and whole
-    instances.
+    that no request used; `broken_minutes` are minutes a month that break the promise. `peak_per_million_usd` is what
+    calculators print, price ÷ throughput: it leaves out idle hours, spare replicas and whole instances. The throughput
+    is `peak_rate`, what a replica answers flat out where that is known, else its capacity within the promise;
+    `peak_is` says which.
     """
 
     offer: Offer
@@ -89,7 +90,14 @@ class Bill:
     idle_share: float
     broken_minutes: float
     peak_per_million_usd: float
+    peak_rate: float
+    peak_is: str
     assumptions: tuple[str, ...]
+
+    @property
+    def peak_words(self) -> str:
+        """What `peak_per_million_usd` divides the price by."""
+        return f"{self.peak_rate:.4g}/s, {self.peak_is}"
 
 
 def bill(offer: Offer, demand: Curve, fleet: Fleet) -> Bill:
@@ -103,13 +111,14 @@ def bill(offer: Offer, demand: Curve, fleet: Fleet) -> Bill:
     million = per_million_usd(paid_hourly, good_per_s)
     share = million / monthly.value if monthly.value else math.nan
     capacity = float(replicas.paid.mean()) * rate
+    peak_rate, peak_is = _peak(offer)
     return Bill(
         offer, demand.name, fleet, _by_hour(replicas), monthly,
         Interval(million, monthly.low * share, monthly.high * share),
         good_per_s * SECONDS_PER_HOUR * HOURS_PER_MONTH,
         idle_share=max(0.0, 1 - demand.mean / capacity) if capacity else math.nan,
         broken_minutes=float(np.mean(late > 1 - offer.promised)) * HOURS_PER_MONTH * 60,
-        peak_per_million_usd=per_million_usd(offer.hourly_usd, rate),
+        peak_per_million_usd=per_million_usd(offer.hourly_usd, peak_rate), peak_rate=peak_rate, peak_is=peak_is,
         assumptions=_assumptions(offer, demand, fleet),
     )
 
@@ -159,6 +168,23 @@ def _ends(offer: Offer, demand: Curve, fleet: Fleet) -> tuple[float, float]:
     def at(rate: float) -> float:
         return math.nan if math.isnan(rate) else monthly_usd(demand.rate, rate * offer.speed, offer.hourly_usd, fleet)
     return at(offer.rate.high), at(offer.rate.low)
+
+
+def _peak(offer: Offer) -> tuple[float, str]:
+    """What a replica answers flat out, and what tells; its capacity where nothing above that is known."""
+    if not offer.saturated > offer.rate.value:
+        return offer.rate.value * offer.speed, "its capacity within the promise, for nothing above it is known"
+    told = "estimated from CPU time" if offer.estimated else "measured" if offer.searches else "given"
+    return offer.saturated * offer.speed, f"{told}, flat out"
+
+
+def peak_note(bills: Sequence[Bill]) -> str:
+    """What the peak arithmetic is, and what it divides by for each setup, as a sentence."""
+    alike: dict[str, list[str]] = {}
+    for one in bills:
+        alike.setdefault(one.peak_is, []).append(f"{one.offer.setup} {one.peak_rate:.4g}/s")
+    each = "; ".join(f"{', '.join(rates)}: {told}" for told, rates in alike.items())
+    return f"At peak: price ÷ throughput, without idle hours and spare replicas ({each})."
 
 
 def _by_hour(replicas: Replicas) -> tuple[float, ...]:

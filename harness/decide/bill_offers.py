@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 from harness.analyse.figures import RunFigures
@@ -26,11 +27,12 @@ BUSY = 0.8  # share of its CPUs that an estimate from CPU time lets a replica us
 @dataclass(frozen=True)
 class Offered:
     """The offers; the measured cell of each setup (the highest load at which the promise was kept, else the lowest);
-    and why a setup makes no offer."""
+    why a setup makes no offer; and the newest search of each that was searched."""
 
     offers: tuple[Offer, ...]
     cells: Mapping[str, Cell]
     without: Mapping[str, str]
+    searches: Mapping[str, Capacity] = field(default_factory=dict)
 
 
 def offered(results: Path, asked: Asked, runs: Sequence[Opened]) -> Offered:
@@ -54,7 +56,8 @@ def offered(results: Path, asked: Asked, runs: Sequence[Opened]) -> Offered:
         else:
             made.append(_priced(asked, _faced(rated, found.get(name), lasted), found.get(name)))
     cells = {name: each.cells[each.best] for name, each in found.items() if each.cells}
-    return Offered(tuple(made), cells, without)
+    return Offered(tuple(made), cells, without,
+                   {name: each.searches[-1] for name, each in found.items() if each.searches})
 
 
 def check_names(asked: Asked, known: Sequence[str]) -> None:
@@ -99,9 +102,10 @@ def _searched(asked: Asked, name: str, found: Measured) -> Offer:
     newest = found.searches[-1].rate
     rate = log_mean(list(each.values())) if len(each) > 2 else Interval(newest.value, newest.low, newest.high)
     ids = tuple(dict.fromkeys(run for one in found.searches for run in one.run_ids))
+    ceilings = [one.ceiling for one in found.searches if one.ceiling > 0]
     said = f"{SEARCHED}, {len(each)} time{'s' * (len(each) > 1)}{_with(found)}"
     return replace(_bare(asked, name, rate, said, "pass"), run_ids=ids, each_rate=each if len(each) > 2 else {},
-                   searches=len(each))
+                   searches=len(each), saturated=geometric_mean(ceilings) if ceilings else math.nan)
 
 
 def _estimated(asked: Asked, found: Measured, best: Cell, runs: Sequence[RunFigures]) -> Offer | str:

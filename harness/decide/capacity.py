@@ -18,7 +18,7 @@ from harness.decide.capacity_boundary import FINEST, Boundary, boundary, stricte
 from harness.decide.capacity_verdict import verdict_of
 from harness.decide.twin import Clients, Structure, Twin, ceiling
 from harness.decide.twin_fit import fitted
-from harness.decide.twin_seen import Seen
+from harness.decide.twin_seen import Seen, most_answered
 from harness.errors import TailraceError
 from harness.record.capacity import Capacity, Rate
 
@@ -169,9 +169,8 @@ class Search:
                    key=lambda each: each.probe.rate, default=None)
 
     def answered(self) -> float:
-        """The most that was answered a second by any probe."""
-        return max((through for each in self.sent if math.isfinite(through := each.result.seen.throughput())),
-                   default=0.0)
+        """The most that was answered a second by any probe; 0 where none can say."""
+        return float(np.nan_to_num(most_answered([each.result.seen for each in self.sent])))
 
 
 def search(probe: Callable[[Probe], Result], promises: Sequence[Promise], hint: Structure, clients: Clients,

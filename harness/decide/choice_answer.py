@@ -1,13 +1,17 @@
 """A question answered: the choice, and what would change it."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cache
+from pathlib import Path
 
 from harness.catalog.discover import find_catalog
 from harness.decide.bill_even import BreakEven, break_evens
 from harness.decide.bill_measured import Asked, opened
 from harness.decide.bill_offers import Offered, offered
 from harness.decide.bill_question import Question, asked
+from harness.decide.capacity_elsewhere import refitted, share_within
 from harness.decide.choice import Choice, Wish, choose
 from harness.decide.choice_facts import LATENCY, PARTS, check_known, parse_musts, parse_weights
 from harness.decide.choice_grid import Case, stability
@@ -53,9 +57,20 @@ def answered(question: Question, wishes: Wishes, today: date) -> Answer:
     found = offered(question.results, wanted, runs)
     choice = choose(found.offers, found.without, demand, fleet, wish)
     cases = stability(choice, lambda slo: offered(question.results, replace(wanted, slo=slo), runs), demand, fleet,
-                      wish)
+                      wish, _predictor(found, question.results))
     return Answer(wanted, demand, fleet, wish, found, choice, cases,
                   break_evens([each.offer for each in choice.bills], demand, fleet))
+
+
+def _predictor(found: Offered, results: Path) -> Callable[[str, Mapping[str, str]], float | None]:
+    """What says how many times its searched capacity a setup carries within another promise; each twin is fitted once,
+    and only when it is asked."""
+    fit = cache(lambda name: refitted(found.searches[name], results) if name in found.searches else None)
+
+    def share(name: str, slo: Mapping[str, str]) -> float | None:
+        twin = fit(name)
+        return None if twin is None else share_within(twin, slo)
+    return share
 
 
 def _facts_known() -> list[str]:

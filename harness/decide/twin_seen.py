@@ -66,6 +66,11 @@ class Seen:
         return bool(through < SATURATED * self.rate)
 
 
+def most_answered(runs: Sequence[Seen]) -> float:
+    """The most answers a second in the middle of any of the runs, as measured; NaN where none is long enough to say."""
+    return max((through for run in runs if math.isfinite(through := run.throughput())), default=math.nan)
+
+
 def quantiles_s(latency_s: Floats, quantiles: Sequence[float]) -> Floats:
     """Type 1 quantiles, so that infinity is one like any other."""
     ordered = np.sort(latency_s)

@@ -35,6 +35,8 @@ class Capacity:
     `promise` is the SLO as asked; `run_ids` are the probes it rests on; `binding` is what ends it (latency, errors or
     generator); `shape` how it ends (smooth or cliff). `replica_cpus` is how many CPUs the replica had.
     `last_passed` and `first_failed` are the certified loads around the boundary (NaN, inf where there is none).
+    `ceiling` is the most that any probe was answered a second, as measured, whether within the promise or not: what the
+    replica does flat out (NaN where the search did not keep it).
     """
 
     id: str
@@ -51,6 +53,7 @@ class Capacity:
     replica_cpus: int = 0
     knobs: dict[str, Any] = field(default_factory=dict)
     device: str = "cpu"
+    ceiling: float = math.nan
 
     @property
     def arm(self) -> str:
@@ -85,7 +88,8 @@ def read_capacity(path: Path) -> Capacity:
                       (("value", math.nan), ("low", math.nan), ("high", math.inf))))
         return Capacity(**{**table, "rate": rate, "run_ids": tuple(table["run_ids"]),
                            "last_passed": _number(table["last_passed"], math.nan),
-                           "first_failed": _number(table["first_failed"], math.inf)})
+                           "first_failed": _number(table["first_failed"], math.inf),
+                           "ceiling": _number(table.get("ceiling"), math.nan)})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TailraceError(f"{path}: no capacity can be read from it ({error})",
                             "remove it and run `tailrace capacity` again") from None

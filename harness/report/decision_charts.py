@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from harness.decide.bill import HOURS_PER_MONTH, Bill, monthly_usd
 from harness.decide.bill_even import BreakEven
 from harness.decide.choice import Choice
-from harness.decide.choice_grid import Case, front, held, p99_words
+from harness.decide.choice_grid import Case, counted, front, held, p99_words
 from harness.decide.cost import SECONDS_PER_HOUR
 from harness.decide.demand import Curve
 from harness.report import canvas
@@ -69,7 +69,7 @@ def hourly(demand: Curve, bills: Sequence[Bill], ink: Mapping[str, Ink]) -> Char
 
 @canvas.styled
 def over_load(demand: Curve, bills: Sequence[Bill], evens: Sequence[BreakEven], ink: Mapping[str, Ink]) -> Chart:
-    """Cost per million requests as the same shape of demand grows, beside what price ÷ capacity would say (dotted)."""
+    """Cost per million requests as the same shape of demand grows, beside price ÷ throughput at peak (dotted)."""
     fig, (axes,) = canvas.paper(400, right=150)
     canvas.title(fig, "Cost per million requests as the demand grows")
     loads = demand.mean * np.geomspace(1 / SPAN, SPAN, POINTS)
@@ -94,7 +94,7 @@ def over_load(demand: Curve, bills: Sequence[Bill], evens: Sequence[BreakEven], 
     told = [f"from {figure(even.load.value)}/s on {even.cheaper} is cheaper than {even.dearer}" for even in evens
             if 0 < even.load.value < math.inf]
     said = (f"Mean load: {'; '.join(told)}." if told else "No load was found from which another setup becomes the "
-            "cheaper one.") + " Dotted: price divided by capacity, which leaves out idle hours and spare replicas."
+            "cheaper one.") + " Dotted: price divided by throughput at peak, without idle hours and spare replicas."
     return Chart("Break-even", canvas.svg(fig, "Cost per million requests over load"), said)
 
 
@@ -115,8 +115,7 @@ def grid(cases: Sequence[Case], choice: Choice, ink: Mapping[str, Ink]) -> Chart
         axes.set_yticks(np.arange(len(prices)) + 0.5, [f"× {each:g}" for each in prices])
         axes.set_xlabel("demand")
     panels[0].set_ylabel(f"price of {clean(choice.named[0])}")
-    stays = (f"{choice.named[0]} stays chosen in {percent(held(cases, choice))} of the "
-             f"{sum(case.known for case in cases)} cases that the records can tell.")
+    stays = f"{choice.named[0]} stays chosen in {percent(held(cases, choice))} of the {counted(cases)}."
     said = (f"{stays if choice.kind != 'open' else 'Nothing is decided yet: the names are the favourites so far.'} "
             "'+' stands for equals, '?' for no decision yet, 'none' where no setup keeps the promise.")
     return Chart("Stability", canvas.svg(fig, "The choice at other prices, promises and demands"), said)
@@ -129,7 +128,8 @@ def _cell(axes: Axes, case: Case, column: int, row: int, ink: Mapping[str, Ink])
     axes.add_patch(Rectangle((column + 0.03, row + 0.03), 0.94, 0.94, facecolor=colour, alpha=0.35 if sure else 0.12,
                              linewidth=0))
     words = {"one": clean(name), "tie": f"{clean(name)} +", "open": f"{clean(name)} ?", "none": "none"}[case.kind]
-    axes.text(column + 0.5, row + 0.5, words if case.known else "not searched", ha="center", va="center", fontsize=8.5,
+    shown = f"{words}\npredicted" if case.predicted else words
+    axes.text(column + 0.5, row + 0.5, shown if case.known else "not searched", ha="center", va="center", fontsize=8.5,
               color=INK)
 
 

@@ -16,13 +16,13 @@ from harness.analyse.model import Cell, Interval
 from harness.decide.bill import Bill
 from harness.decide.choice import Choice, Wish
 from harness.decide.choice_facts import PARTS, has
-from harness.decide.choice_grid import Case, front, held
+from harness.decide.choice_grid import Case, counted, front, held
 from harness.decide.choice_recheck import Decided, front_matter
 from harness.decide.demand import Curve
 from harness.record.layout import run_folders
 from harness.report.decision_sources import DEMAND, QUESTION, Sources
 from harness.report.select import bounded
-from harness.report.words import figure, listed, markdown_escaped, milliseconds, percent
+from harness.report.words import clean, figure, listed, markdown_escaped, milliseconds, percent
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ def _context(told: Deciding, said: Sources) -> list[str]:
             "What was given, not measured:", "",
             "```toml", *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in inputs.items()),
             f"demand_mean_per_s = {told.demand.mean:.6g}", f"demand_peak_per_s = {told.demand.peak:.6g}",
-            *(f"usd_per_hour.{json.dumps(each.offer.setup)} = {each.offer.hourly_usd:g} "
-              f"# {each.offer.instance}, {each.offer.price_words}" for each in told.choice.bills),
-            f"# replicas: {told.choice.bills[0].fleet.words}", "```", "",
+            *(clean(f"usd_per_hour.{json.dumps(each.offer.setup)} = {each.offer.hourly_usd:g} "
+                    f"# {each.offer.instance}, {each.offer.price_words}") for each in told.choice.bills),
+            clean(f"# replicas: {told.choice.bills[0].fleet.words}"), "```", "",
             "## Decision Drivers", "", *(f"* {said.told(line, [QUESTION])}" for line in drivers), ""]
 
 
@@ -110,16 +110,15 @@ def _outcome(told: Deciding, said: Sources) -> list[str]:
     bill = said.billed(best)
     costs = (f"it costs {_usd(mine.monthly_usd)} a month and {_usd(mine.per_million_good_usd)} for a million good "
              "requests.")
-    idle = (f"{percent(mine.idle_share)} of what is paid stays idle; price divided by capacity would say "
-            f"${figure(mine.peak_per_million_usd)} for a million.")
+    idle = (f"{percent(mine.idle_share)} of what is paid stays idle; price divided by throughput would say "
+            f"${figure(mine.peak_per_million_usd)} for a million ({mine.peak_words}).")
     reason = said.computed(_reason(choice), said.billed(*names))
     lines = [f'Chosen option: "{markdown_escaped(best)}", because {reason}', "",
              "### Consequences", "", f"* Good, because {said.computed(costs, bill)}",
              f"* {said.computed(_kept(mine), bill)}", f"* Neutral, because {said.computed(idle, bill)}"]
     if told.cases:
-        known = sum(case.known for case in told.cases)
         text = ("with its price ±30 %, the promise halved and doubled and the demand halved and doubled, it stays "
-                f"chosen in {percent(held(told.cases, choice))} of {known} cases that the records can tell.")
+                f"chosen in {percent(held(told.cases, choice))} of {counted(told.cases)}.")
         lines.append(f"* Neutral, because {said.computed(text, said.billed(*names))}")
     return ["## Decision Outcome", "", *lines, ""]
 
@@ -200,7 +199,7 @@ def _runs(told: Deciding, said: Sources, results: Path, path: Path) -> list[str]
     lines = []
     for name in sorted(name for name, runs in told.runs.items() if runs):
         lines += [f"* **E{said.number(name)}** {markdown_escaped(name)}",
-                  *(f"  * [{run}]({folders.get(run, '')})" for run in told.runs[name])]
+                  *(f"  * [{markdown_escaped(run)}]({folders.get(run, '')})" for run in told.runs[name])]
     return lines
 
 

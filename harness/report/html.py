@@ -34,6 +34,18 @@ def page(notebook: Mapping[str, Any], title: str) -> str:
         source="\n\n".join(sources))
 
 
+def rendered(markdown: str) -> str:
+    """A document's Markdown (YAML front matter shown as code) as a part of the page: its headings two levels lower, its
+    links as their text, for what they lead to lies elsewhere, and HTML in it as text."""
+    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath  # noqa: PLC0415
+
+    shown = re.sub(r"\A---\n(.*?)\n---\n", r"```\n\1\n```\n", re.sub(r"(?m)^```\w+$", "```", markdown), flags=re.S)
+    made = MarkdownWithMath(renderer=IPythonRenderer(escape=True, exclude_anchor_links=True)).render(shown)
+    made = re.sub(r"</?(?:a|img)\b[^>]*>", "", made)
+    made = re.sub(r"<(/?)h([1-4])\b[^>]*>", lambda tag: f"<{tag[1]}h{int(tag[2]) + 2}>", made)
+    return f"<div class='record'>{made}</div>"
+
+
 def _prose(made: str) -> str:
     """Rendered Markdown without the marks that link a heading to itself."""
     return re.sub(r'<a class="anchor-link".*?</a>', "", made)

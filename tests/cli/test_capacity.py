@@ -10,9 +10,10 @@ import pytest
 
 from harness.analyse.model import Check
 from harness.catalog.slo import parse_promise
-from harness.cli.capacity import accused, draw, sentence
+from harness.cli.capacity import draw, sentence
 from harness.decide.capacity import Found, Probe, Result, Sent
 from harness.decide.capacity_boundary import Boundary
+from harness.decide.capacity_probe import accused
 from harness.decide.twin_seen import Seen
 from harness.errors import TailraceError
 from harness.record.capacity import Capacity, Rate, capacity_id

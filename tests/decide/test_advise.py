@@ -1,6 +1,7 @@
 """Advice follows from the answers, and the plan it writes can be run."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from harness.catalog.discover import Catalog, find_catalog
 from harness.catalog.toml import validate
 from harness.cli import advise as command
 from harness.decide.advise import Answers, advise, mode_of
+from harness.decide.bill_question import parse_slo
 from harness.decide.demand import find_demand
 from harness.errors import TailraceError, UsageError
 from harness.plan.expand import expand
@@ -52,10 +54,35 @@ def test_whatever_is_answered_the_plan_can_be_run_and_the_demand_read(
                      latency_ms=latency, custom=custom, workload=workload)
     out = tmp_path_factory.getbasetemp() / "advice"
     made = advise(given_, [CATALOG.setup(name) for name in ("flask", "fastapi", "zmq-batching", "ray-serve")])
-    command._write(given_, made, out)
+    command._write(given_, made, command._steps(given_, made, out), out)
     attempts = expand(CATALOG.plan(str(out / "plan.toml")), CATALOG, 3)
     assert len(attempts) == 10 * len(made.setups)
     assert find_demand(CATALOG, str(out / "demand.toml")).mean == pytest.approx(per_day / 86400, rel=1e-4)
+
+
+def test_the_steps_search_every_candidates_capacity_before_they_decide_on_it(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The promise searched for is the one decided on, clause by clause, so that no candidate is an estimate."""
+    (tmp_path / "a.toml").write_text('workload = "embed"\nrequests_per_day = 4e7\nlatency_ms = 80\n')
+    command.advise(tmp_path / "a.toml", tmp_path / "out", as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    steps = [shlex.split(step) for step in told["next"]]
+    assert [step[1] for step in steps] == ["run", *["capacity"] * len(told["setups"]), "decide"]
+    assert [step[2] for step in steps[1:-1]] == list(told["setups"])
+    promises = {tuple(step[place + 1] for place, word in enumerate(step) if word == "--slo") for step in steps[1:]}
+    assert promises == {("p(99)<80ms", "errors<0.1%")}
+    assert set(parse_slo(promises.pop())) == {"p(99)", "errors"}
+    assert steps[-1][steps[-1].index("--demand") + 1] == str(tmp_path / "out" / "demand.toml")
+    for step in told["next"]:
+        assert f"# {step}\n" in (tmp_path / "out" / "plan.toml").read_text()
+
+
+def test_where_no_setup_is_made_for_small_machines_that_is_said() -> None:
+    setups = [CATALOG.setup(name) for name in ("flask", "zmq-batching")]
+    made = advise(answers(offline=True), setups)
+    assert any("No setup here is made for small machines" in reason for reason in made.reasons)
+    small = setups[0].model_copy(update={"tier": "edge"})
+    assert len(advise(answers(offline=True), [small]).reasons) == 1
 
 
 def test_answers_come_from_a_file_and_mistakes_get_one_sentence(tmp_path: Path,

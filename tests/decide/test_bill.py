@@ -179,9 +179,28 @@ def test_names_tell_arm_and_shared_cores(name: str, arm: bool, shared: bool) -> 
 
 
 def test_replicas_are_told_hour_by_hour() -> None:
-    assert by_the_hour([2.0] * 48) == "replicas at every hour: 2"
-    week = [2.0, 3.0] * 12 + [4.0, 3.5] * 12
-    assert by_the_hour(week) == f"replicas by the hour of the day: {' '.join(['3', '3.2'] * 12)}"
+    assert by_the_hour([2.0] * 48) == ["replicas at every hour: 2"]
+    work, rest = [2.0, 3.26] * 12, [1.0] * 24
+    assert by_the_hour(work) == [f"replicas by the hour: {' '.join(['2', '3.3'] * 12)}"]
+    assert by_the_hour(work * 3) == [f"replicas by the hour of every day: {' '.join(['2', '3.3'] * 12)}"]
+    assert by_the_hour(work * 2 + rest + work + rest * 2) == [
+        f"replicas by the hour, days 1–2, 4: {' '.join(['2', '3.3'] * 12)}",
+        f"replicas by the hour, days 3, 5–6: {' '.join(['1'] * 24)}"]
+    assert by_the_hour(rest + [2.0] * 3)[1] == "replicas by the hour, day 2: 2 2 2"
+    unlike = by_the_hour([float(hour // 24) for hour in range(20 * 24)])
+    assert len(unlike) == 15
+    assert unlike[-1].startswith("… and 6 more unlike days")
+
+
+def test_a_week_keeps_its_weekend_apart() -> None:
+    """The published shape: five workdays alike, and a weekend at three tenths of their rate."""
+    week = curve(Demand(name="d", title="", shape="weekly", mean=300, weekend=0.3), Path())
+    lines = by_the_hour(bill(offer(20, 0.1), week, Fleet(policy="schedule")).hourly_replicas)
+    figures = [[float(each) for each in line.rpartition(": ")[2].split()] for line in lines]
+    assert [line.partition(": ")[0] for line in lines] == [
+        "replicas by the hour, days 1–5", "replicas by the hour, days 6–7"]
+    assert [len(each) for each in figures] == [24, 24]
+    assert max(figures[1]) == pytest.approx(0.3 * max(figures[0]), abs=2)
 
 
 @pytest.mark.parametrize(("text", "why"), [("policy", "not understood"), ("polcy=fixed", "did you mean 'policy'"),

@@ -12,7 +12,7 @@ from harness.catalog.slo import parse_promise
 from harness.decide.capacity import Probe, Result, Search, Settings, search
 from harness.decide.capacity_verdict import overloaded, verdict_of
 from harness.decide.twin import Clients, Service, Structure, Twin, play, poisson_s
-from harness.decide.twin_seen import Seen
+from harness.decide.twin_seen import Seen, most_answered
 from harness.errors import TailraceError
 
 pytestmark = pytest.mark.simulated
@@ -44,6 +44,8 @@ def test_an_exponential_server_is_known_to_within_a_few_percent() -> None:
     assert (found.binding, found.shape) == ("latency", "smooth")
     assert not found.last_passed > 1.02 * TRUTH
     assert not found.first_failed < 0.98 * TRUTH
+    assert most_answered([each.result.seen for each in found.sent]) == pytest.approx(1 / SERVICE_S, rel=0.05)
+    assert math.isnan(most_answered([]))
 
 
 def flood(probe: Probe) -> Result:

@@ -222,6 +222,24 @@ def test_a_grid_tells_what_would_change_the_choice() -> None:
     assert scaled({"p(99)": "< 100ms", "errors": "< 1%"}, 0.5) == {"p(99)": "< 50ms", "errors": "< 1%"}
 
 
+def test_a_grid_asks_a_twin_where_a_searched_capacity_was_not_searched_for() -> None:
+    """Half the promise leaves a, the favourite, two fifths of what it carries and b all: b is chosen there."""
+    offers = tuple(replace(offer(name, rates(mean, 0.01, 12, seed)), source=SEARCHED) for name, mean, seed in
+                   (("a", 120, 1), ("b", 100, 2)))
+    choice = choose(offers, {}, DEMAND, FLEET, WISH)
+
+    def grid(halved: float | None) -> dict[float, set[tuple[str, ...]]]:
+        made = stability(choice, lambda slo: Offered(offers if slo == WISH.slo else (), {}, {}), DEMAND, FLEET, WISH,
+                         lambda name, slo: (halved if name == "a" else 1.0) if slo["p(99)"] == "< 50ms" else 1.0)
+        assert [case.predicted for case in made] == [case.known and case.promise != 1 for case in made]
+        return {promise: {case.named for case in made if case.known and (case.promise, case.price) == (promise, 1)}
+                for promise in (0.5, 1.0, 2.0)}
+
+    assert grid(0.4) == {0.5: {("b",)}, 1.0: {("a",)}, 2.0: {("a",)}}
+    assert grid(0.0) == {0.5: {("b",)}, 1.0: {("a",)}, 2.0: {("a",)}}
+    assert grid(None) == {0.5: set(), 1.0: {("a",)}, 2.0: {("a",)}}
+
+
 @pytest.mark.parametrize("text", ["gpu", "gpu=maybe"])
 def test_what_is_no_must_gets_one_sentence(text: str) -> None:
     with pytest.raises(UsageError, match="--must"):

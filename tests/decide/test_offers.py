@@ -8,13 +8,17 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.analyse.summary import selected
 from harness.cli import bill as command
+from harness.decide.bill import bill
 from harness.decide.bill_measured import Asked, Opened, opened, told
 from harness.decide.bill_offers import BUSY, check_names, cpu_bound, offered
 from harness.decide.bill_question import Question
+from harness.decide.demand import Curve
+from harness.decide.fleet import Fleet
 from harness.decide.prices import newest_prices
 from harness.errors import Exit, TailraceError, UsageError
 from harness.record.capacity import Capacity, Rate, write_capacity
@@ -42,12 +46,12 @@ def runs() -> tuple[Opened, ...]:
 
 
 def searched(results: Path, runs: Sequence[Opened], setup: str, rate: Rate, number: int,
-             promise: str = "p(99) < 25ms") -> None:
+             promise: str = "p(99) < 25ms", ceiling: float = math.nan) -> None:
     meta = next(each.run.meta for each in runs if each.run.meta.setup == setup)
     (machine,) = (path for path in results.iterdir() if path.is_dir())
     write_capacity(machine, Capacity(f"2027010{number}T000000.000Z-{setup}-fraud", setup, "fraud", promise, rate,
                                      ("r1", meta.run_id), "latency", "smooth", meta.machine_id, replica_cpus=3,
-                                     knobs=meta.knobs))
+                                     knobs=meta.knobs, ceiling=ceiling))
 
 
 def changed(runs: Sequence[Opened], setup: str, **meta: object) -> list[Opened]:
@@ -89,6 +93,23 @@ def test_a_search_under_this_promise_counts_and_one_under_another_does_not(resul
     thrice = next(each for each in offered(results, ASKED, runs).offers if each.setup == "flask")
     assert thrice.rate.value == pytest.approx(2100)
     assert list(thrice.each_rate.values()) == [2000, 2100, 2205]
+
+
+def test_peak_arithmetic_divides_by_what_was_answered_flat_out_and_says_so(results: Path,
+                                                                           runs: Sequence[Opened]) -> None:
+    for number, ceiling in enumerate((2500.0, math.nan, 3600.0)):
+        searched(results, runs, "flask", Rate(2000, 1900, 2100), number, ceiling=ceiling)
+    searched(results, runs, "fastapi", Rate(4000, 3900, 4100), 1)
+    asked = replace(ASKED, prices={"flask": 0.36, "fastapi": 0.36})
+    demand = Curve("d", "", np.full(60, 100.0))
+    bills = {each.setup: bill(each, demand, Fleet()) for each in offered(results, asked, runs).offers}
+    assert bills["flask"].peak_per_million_usd == pytest.approx(0.36 / 3600 / 3000 * 1e6), "of 2500 and 3600: 3000"
+    assert bills["flask"].peak_words == "3000/s, measured, flat out"
+    assert bills["fastapi"].peak_per_million_usd == pytest.approx(0.36 / 3600 / 4000 * 1e6)
+    assert bills["fastapi"].peak_words.startswith("4000/s, its capacity within the promise")
+    unsearched = offered(results, replace(asked, slo={"p(99)": "<26ms"}), runs).offers[0]
+    estimated = bill(replace(unsearched, speed=2.0), demand, Fleet())
+    assert estimated.peak_words == f"{2 * estimated.offer.rate.value / BUSY:.4g}/s, estimated from CPU time, flat out"
 
 
 def test_other_knobs_are_no_repetitions_the_newest_count_and_are_named(results: Path, runs: Sequence[Opened]) -> None:

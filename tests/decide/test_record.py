@@ -255,6 +255,26 @@ def test_nothing_is_recorded_before_it_is_decided_or_without_evidence(results: P
     assert not (tmp_path / "out").exists()
 
 
+def test_an_answer_is_told_with_its_exit_code_though_nothing_can_be_written(
+        results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nobody = question(results, slo=["p(99)<0.1ms"])
+    for as_json in (True, False):
+        with pytest.raises(TailraceError) as error:
+            command.decide(nobody, WISHES, tmp_path / "out", None, as_json=as_json)
+        assert error.value.code == Exit.BROKEN_PROMISE
+        told = capsys.readouterr().out
+        assert "None: no setup keeps the promise" in told
+        assert not as_json or json.loads(told)["record"] is None
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TailraceError, match="cannot be written") as error:
+        command.decide(question(results), WISHES, tmp_path / "file" / "out", None, as_json=False)
+    assert error.value.code == Exit.BAD_CONFIGURATION
+    told = capsys.readouterr().out
+    assert "flask: $" in told
+    for part in ("$/million at peak", "broken min/month", "At peak: price ÷ throughput", "estimated from CPU time"):
+        assert part in told
+
+
 @settings(max_examples=40)
 @given(st.text(), st.floats(0.01, 1e6), st.dictionaries(st.text(max_size=9), st.text(max_size=9), max_size=3))
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, text: str, number: float,

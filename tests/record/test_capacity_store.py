@@ -1,5 +1,6 @@
 """Capacities on disk: whole or not there, found by name, and no run's folder."""
 
+import json
 import math
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,6 +27,15 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     path = write(machine(tmp_path), FOUND)
     assert read_capacity(path) == FOUND
     assert find_capacities(tmp_path) == [FOUND] == find_capacities(tmp_path / "m")
+
+
+def test_one_recorded_before_ceilings_were_kept_is_read_without(tmp_path: Path) -> None:
+    path = write(machine(tmp_path), replace(FOUND, ceiling=340.0))
+    assert read_capacity(path).ceiling == 340.0
+    table = json.loads(path.read_text())
+    del table["ceiling"]
+    path.write_text(json.dumps(table))
+    assert read_capacity(path) == FOUND
 
 
 def test_it_is_no_run(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """The decision notebook's cells show a table or a figure each, whatever was found; the notebook runs as a whole."""
 
 import json
+import re
+import runpy
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 
@@ -17,8 +20,10 @@ from harness.decide.choice_grid import stability
 from harness.decide.demand import Curve, Demand, curve
 from harness.decide.fleet import Fleet
 from harness.report import decision_charts as charts
+from harness.report import decision_story as story
 from harness.report.canvas import inks
-from harness.report.decision_story import FILES, report
+from harness.report.decision_story import ENVIRONMENT, FILES, report
+from harness.report.html import rendered
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMAND = curve(Demand(name="d", title="a <day>", shape="diurnal", mean=400), Path())
@@ -51,11 +56,61 @@ def test_every_figure_stands_alone_and_says_what_to_conclude(choice: Choice) -> 
     assert "fast and slow<b> are beaten by none" in drawn[0].caption
     assert f"{choice.bills[0].offer.setup} keeps" in drawn[1].caption
     assert "fast" in drawn[3].caption
+    told = charts.grid([replace(case, predicted=case.promise != 1) for case in cases], choice, ink)
+    assert told.svg.count("predicted") == 18
+    assert "18 of them predicted by a twin" in told.caption
+    assert "predicted" not in drawn[3].svg
 
 
 def test_a_week_is_drawn_small(choice: Choice) -> None:
     week = curve(Demand(name="d", title="", shape="weekly", mean=400), Path())
     assert len(charts.hourly(Curve("w", "", week.rate), choice.bills, inks(["fast", "slow<b>"])).svg) < 60_000
+
+
+def asks(monkeypatch: pytest.MonkeyPatch, **changes: object) -> story.Decision:
+    """A question of the published fraud runs, as the notebook's kernel is told it."""
+    question = Question("fraud", ["p(50)<25ms"], "office-week", ["flask", "fastapi"], "", Path(), ["flask=0.02/h"], [],
+                        [], [], None)
+    table = {**asdict(question), "results": str(ROOT / "results" / "published"), **changes}
+    wishes = {"must": "", "weights": "", "worth": 0.05, "error": 0.05}
+    monkeypatch.setenv(ENVIRONMENT, json.dumps({"question": table, "wishes": wishes, "today": "2026-11-24",
+                                                "folder": "docs/decisions"}))
+    return story.open_decision()
+
+
+def test_a_notebook_without_candidates_says_why_and_runs_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = asks(monkeypatch, slo=["p(99)<0.1ms"])
+    runpy.run_path(str(ROOT / "notebooks" / "decision.py"))
+    assert told.answer.choice.kind == "none"
+    assert "None: no setup keeps the promise" in story.headline(told).bundles[0]["text/html"]
+    shown = story.candidates(told).bundles[0]["text/html"]
+    for name in ("flask", "fastapi"):
+        assert re.search(rf"<li>{name}: fail at", shown)
+    for cell in (story.front, story.replicas, story.break_even):
+        assert "No setup is a candidate" in cell(told).bundles[0]["text/plain"]
+    assert "No record: there is nothing to record yet" in story.record(told).bundles[0]["text/plain"]
+
+
+def test_the_notebook_ends_with_the_record_that_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    (shown,) = story.record(asks(monkeypatch)).bundles
+    assert shown["text/plain"].startswith("---\nstatus:")
+    page = shown["text/html"]
+    assert page.startswith("<p>docs/decisions/0001-serve-fraud-with-flask.md</p>")
+    for part in ("<h3>Serve fraud with flask</h3>", "<h4>Considered Options</h4>", "<h5>Confirmation</h5>",
+                 "tailrace decide --recheck docs/decisions/0001-serve-fraud-with-flask.md"):
+        assert part in page
+    assert "<a" not in page
+    assert len(re.findall(r"<li>\d{8}T\S+-flask-fraud-\S+</li>", page)) >= 3
+
+
+def test_what_a_record_quotes_is_shown_as_text() -> None:
+    page = rendered("---\nstatus: x\n---\n\n# <b>one</b>\n\n<script>alert(1)</script>\n\n[go](javascript:alert(2)) "
+                    "![x](http://evil.example/a.png)\n\n```toml\nx = \"<img src=x>\"\n```\n")
+    assert not re.search(r"<(script|b|img|a)\b", page)
+    assert "javascript:" not in page
+    assert "evil.example" not in page
+    assert "&lt;script&gt;" in page
+    assert "<h3>&lt;b&gt;one&lt;/b&gt;</h3>" in page
 
 
 @pytest.mark.live
@@ -69,5 +124,6 @@ def test_the_notebook_goes_from_the_question_to_what_was_assumed(tmp_path: Path)
     assert sum("image/svg+xml" in output["data"] for output in outputs) == 4
     text = page.read_text()
     assert "flask: $" in text
+    assert "<h4>Decision Outcome</h4>" in text
     for folder in (str(ROOT), str(tmp_path), str(Path.home()) + "/"):
         assert folder not in text

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from harness.catalog.discover import Catalog
-from harness.cli.capacity import Asked, believed, first_attempt, probing
+from harness.cli.capacity import Asked, first_attempt, probing
 from harness.decide.capacity import Probe
+from harness.decide.capacity_probe import believed
 from harness.record.read import open_run
 from harness.run.bench import Bench
 from harness.run.race import race
