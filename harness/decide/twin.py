@@ -67,7 +67,7 @@ class Service:
     worker beside predicting). `overhead_s` [m] are draws of what a request's way there and back adds, usually their
     median; one that has to wait, so that nobody must be woken for it, is spared the share `spared` of what is usual.
     Beyond the ends of curve and stretch their last value holds. At light loads the work takes longer (`warm`), and so
-    does the usual way, which moves every draw."""
+    does all beside it usually, which moves every draw of the way."""
 
     curve_s: Floats
     stretch: Floats
@@ -141,12 +141,15 @@ def play(twin: Twin, due_s: Floats, seed: int, settled: float = 0.0, lengths: Le
     curve = np.pad(service.curve_s, (0, max(0, twin.structure.largest + 1 - len(service.curve_s))), mode="edge")
     state = kernel.empty(np.ascontiguousarray(due_s, dtype=np.float64), rules)
     weights = service.weights.of(lengths) if lengths is not None and len(lengths) else service.weights.drawn(n, seed)
-    slower, farther = service.warm.factors(_rate(twin.structure, due_s))
+    rate = _rate(twin.structure, due_s)
+    slower, farther = service.warm.factors(rate)
+    each_s = service.each_s + service.warm.more_s(rate)
     kernel.run(state, rules, kernel.Draws(curve * slower, service.stretch, np.ascontiguousarray(noise), weights,
-                                           service.each_s * slower, picks))
-    usual = float(np.median(service.overhead_s))
-    overhead = service.overhead_s[random.integers(len(service.overhead_s), size=n)] + usual * (farther - 1)
-    overhead -= np.where(state.began > due_s, usual * farther * service.spared, 0.0)
+                                           each_s, picks))
+    middle = float(np.median(service.overhead_s))
+    usual = max((middle + service.each_s) * farther - each_s, 0.0)
+    overhead = service.overhead_s[random.integers(len(service.overhead_s), size=n)] + usual - middle
+    overhead -= np.where(state.began > due_s, usual * service.spared, 0.0)
     latency = state.done - due_s + np.maximum(overhead, 0.0)
     late = latency > twin.clients.timeout_s
     status = np.where(late & (state.status == kernel.ANSWERED), kernel.LOST, state.status)
@@ -217,7 +220,16 @@ def _in_threads(function: Callable[..., Played], tasks: Iterable[tuple[Twin, flo
 def faster(twin: Twin, factor: float) -> Twin:
     """The twin whose batches take `factor` times less long."""
     service = twin.service
-    return replace(twin, service=replace(service, curve_s=service.curve_s / factor, each_s=service.each_s / factor))
+    dearer = tuple((rate, seconds / factor) for rate, seconds in service.warm.dearer_s)
+    return replace(twin, service=replace(service, curve_s=service.curve_s / factor, each_s=service.each_s / factor,
+                                         warm=replace(service.warm, dearer_s=dearer)))
+
+
+def lone_s(service: Service, rate: float) -> float:
+    """Seconds that a request takes usually, which meets no other, where each machine meets `rate`."""
+    slower, farther = service.warm.factors(rate)
+    beside = float(np.median(service.overhead_s)) + service.each_s
+    return float(service.curve_s[min(1, len(service.curve_s) - 1)] * slower + beside * farther)
 
 
 def ceiling(twin: Twin) -> float:

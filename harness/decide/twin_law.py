@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from harness.decide.twin import Floats, Service, Structure
 from harness.decide.twin_seen import ENOUGH, Batches, Seen, batches, lonely
-from harness.decide.twin_warm import Warmth, eased
+from harness.decide.twin_warm import Warmth, eased, more
 from harness.decide.twin_weights import EVEN, Lengths, Weights, weighed
 
 QUICKEST = 0.05  # of requests that all met others: those that waited least
@@ -26,7 +26,7 @@ def service_law(runs: Sequence[Seen], hint: Structure, share: float = 0.0) -> Se
         return _untold(runs, workers)
     parts = [batches(run, workers) for run in told]
     rates = [run.met for run in told]
-    lengths, warm = np.concatenate([run.lengths for run in told]), warmth(runs)
+    lengths, warm = np.concatenate([run.lengths for run in told]), warmth(runs, hint)
     for _ in range(2):
         paces = [warm.factors(rate)[0] for rate in rates]
         paced = [part._replace(seconds=part.seconds / pace) for part, pace in zip(parts, paces, strict=True)]
@@ -34,17 +34,22 @@ def service_law(runs: Sequence[Seen], hint: Structure, share: float = 0.0) -> Se
         curve, stretch, noise, weights = _law(every, hint.max_batch, workers, lengths)
         usual = [float(np.mean(part.seconds / _expected(part, curve, stretch, weights))) for part in parts]
         warm = replace(warm, served=eased(rates, usual))
-    overhead = lonely_overhead_s(runs, warm)
-    gap = _gap_s(told, workers, share, overhead)
-    return Service(curve, stretch, noise, np.maximum(overhead - gap, 0.0), each_s=gap / float(stretch[-1]),
-                   weights=weights, warm=warm)
+    beside = lonely_overhead_s(runs, warm, hint)
+    gap = _gap_s(told, parts, workers, share, beside)
+    seconds = [gap * warm.factors(rate)[0] for rate in rates]
+    if all(_shown(run, workers) for run in told):
+        usual_s = float(np.median(beside))
+        seconds = [_shown_gap_s(run, part, usual_s * warm.factors(run.met)[1])
+                   for run, part in zip(told, parts, strict=True)]
+    return Service(curve, stretch, noise, np.maximum(beside - gap, 0.0), each_s=gap / float(stretch[-1]),
+                   weights=weights, warm=replace(warm, dearer_s=more(rates, seconds)))
 
 
-def warmth(runs: Sequence[Seen]) -> Warmth:
-    """How the way of lone requests there and back gets shorter with the load of a run."""
-    telling = [(run.met, float(np.median(rest))) for run in runs if len(rest := rest_s(run, lonely(run))) >= ENOUGH]
-    telling = [(rate, rest) for rate, rest in telling if rest > 0]
-    return Warmth(overhead=eased(*zip(*telling, strict=True))) if telling else Warmth()
+def warmth(runs: Sequence[Seen], hint: Structure) -> Warmth:
+    """How what lone requests take beside predicting gets shorter with the load of a run."""
+    alone = [(run.met, rest_s(run, lonely(run), hint)) for run in runs]
+    telling = [(rate, usual) for rate, rest in alone if len(rest) >= ENOUGH and (usual := float(np.median(rest))) > 0]
+    return Warmth(beside=eased(*zip(*telling, strict=True))) if telling else Warmth()
 
 
 def _expected(part: Batches, curve: Floats, stretch: Floats, weights: Weights) -> Floats:
@@ -106,17 +111,36 @@ def line(sizes: NDArray[np.int64], means: Floats, counts: NDArray[np.int64]) -> 
     return (float(a), float(b)) if a > 0 else (0.0, float(np.average(means / sizes, weights=weights)))
 
 
-def _gap_s(runs: Sequence[Seen], workers: int, share: float, overhead: Floats) -> float:
-    """Seconds that an item costs a worker beside predicting (reading, writing, what feeds it), from the run that
-    answered most, which was busy all the time where any was offered more than it answered. (One that drowned may answer
-    less than one that was nearly full.) Else that `share` of what it can be: no worker was busier than that, and a lone
-    request waited for it too. 0 where no run is long enough."""
+def _gap_s(runs: Sequence[Seen], parts: Sequence[Batches], workers: int, share: float, beside: Floats) -> float:
+    """Seconds that an item costs a worker beside predicting (reading, writing, what feeds it), as at the heaviest load:
+    from the run that answered most, which was busy all the time where any was offered more than it answered. (One that
+    drowned may answer less than one that was nearly full.) Else what the cores of the heaviest run show, or where they
+    do not, that `share` of what it can be: no worker was busier than that, and a lone request waited for it too. 0
+    where no run is long enough."""
     run = _fastest(runs)
     if run is None:
         return 0.0
-    seen = batches(run, workers)
-    most = max(workers / run.throughput() - float(seen.seconds.sum() / seen.size.sum()), 0.0)
-    return most if full(runs) else share * min(most, float(overhead.mean()))
+    part = parts[next(i for i, each in enumerate(runs) if each is run)]
+    if not full(runs) and all(_shown(each, workers) for each in runs):
+        return _shown_gap_s(run, part, float(np.median(beside)))
+    most = max(workers / run.throughput() - _item_s(part), 0.0)
+    return most if full(runs) else share * min(most, float(beside.mean()))
+
+
+def _shown(run: Seen, workers: int) -> bool:
+    """Whether how busy the cores were shows what a request costs a worker: where each has one core, and nothing else
+    has any, all that the server does for a request is done on them, one after the other."""
+    return run.cores == workers and math.isfinite(run.busy)
+
+
+def _shown_gap_s(run: Seen, part: Batches, most_s: float) -> float:
+    """Seconds that a core was busy for a request beside predicting, at most so many."""
+    return float(np.clip(run.core_s - _item_s(part), 0.0, most_s))
+
+
+def _item_s(part: Batches) -> float:
+    """Seconds of predicting for each item."""
+    return float(part.seconds.sum() / part.size.sum())
 
 
 def _fastest(runs: Sequence[Seen]) -> Seen | None:
@@ -129,27 +153,30 @@ def full(runs: Sequence[Seen]) -> bool:
     return any(run.saturated for run in runs)
 
 
-def lonely_overhead_s(runs: Sequence[Seen], warm: Warmth) -> Floats:
-    """What a request's way there and back took beyond what the setup tells, as at the heaviest load: over requests that
-    met nobody else, in every run that tells, moved to one median: the load shifts the usual way and not its tail, which
-    is the machine's. Where all met others, over the quickest of the lightest run."""
-    alone = [(run, rest_s(run, run.counted & lonely(run))) for run in runs]
+def lonely_overhead_s(runs: Sequence[Seen], warm: Warmth, hint: Structure) -> Floats:
+    """What a request took beside predicting, as at the heaviest load: over requests that met nobody else, in every run
+    that tells, moved to one median: the load shifts what is usual and not its tail, which is the machine's. Where all
+    met others, over the quickest of the lightest run."""
+    alone = [(run, rest_s(run, run.counted & lonely(run), hint)) for run in runs]
     pools = [(rest, float(np.median(rest)), warm.factors(run.met)[1]) for run, rest in alone if len(rest) >= ENOUGH]
     if pools:
         counts = [len(rest) for rest, _, _ in pools]
         usual = float(np.average([middle / farther for _, middle, farther in pools], weights=counts))
         return np.concatenate([np.maximum(rest - middle + usual, 0.0) for rest, middle, _ in pools])
     for run in runs:
-        every = rest_s(run, run.counted)
+        every = rest_s(run, run.counted, hint)
         if len(every) >= ENOUGH:
             return every[every <= np.quantile(every, QUICKEST)] / warm.factors(run.met)[1]
     return np.zeros(1)
 
 
-def rest_s(run: Seen, chosen: NDArray[np.bool_]) -> Floats:
-    """What the answers to the chosen requests took beyond what the setup tells, where it tells."""
-    known = np.isfinite(run.latency_s) & np.isfinite(run.inside_s) & chosen
-    return np.maximum(run.latency_s[known] - run.inside_s[known], 0.0)
+def rest_s(run: Seen, chosen: NDArray[np.bool_], hint: Structure) -> Floats:
+    """What the answers to the chosen requests took beside predicting, where the setup tells. Of one that keeps batches
+    open, less all the time inside that it tells: the twin waits itself. Elsewhere what a lone request spends in a queue
+    is its way to a worker."""
+    inside = run.inside_s if hint.wait_s > 0 else run.model_s
+    known = np.isfinite(run.latency_s) & np.isfinite(inside) & chosen
+    return np.maximum(run.latency_s[known] - inside[known], 0.0)
 
 
 def _untold(runs: Sequence[Seen], workers: int) -> Service:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.decide.twin import Clients, Floats, Played, Structure, Twin, play, poisson, requests_for
+from harness.decide.twin import Clients, Floats, Played, Structure, Twin, lone_s, play, poisson, requests_for
 from harness.decide.twin_fit import fitted
 from harness.decide.twin_seen import Seen, quantiles_s
 
@@ -28,6 +28,7 @@ MOST_HELD_OUT = 8
 PLAYS = 5
 NEAR = 1.1
 WINDOWS_S = (0.01, 0.1, 1.0, 10.0)
+RISING = 1.1  # a lone request that takes so many times as long as at twice the load would take longer still at less
 CROWDED = 1.25  # of the company that was measured: what chance does to a quantile of counts
 
 
@@ -108,19 +109,23 @@ def learned(runs: Sequence[Seen], hint: Structure, clients: Clients) -> Fitted:
 
 
 def held_out(runs: Sequence[Seen], hint: Structure, clients: Clients) -> list[Held]:
-    """Each load that was not saturated, predicted by a twin fitted to the others; each run where all met one load."""
-    found = []
+    """Each load that was not saturated, predicted by a twin fitted to the others; each run where all met one load. One
+    that is too light for the others to tell counts only where there is no other."""
+    found: list[Held] = []
+    light: list[Held] = []
     every = loads(runs)
     usable = [load for load in (every if len(every) > 1 else [[run] for run in runs]) if tells_p99(load)]
     for load in usable[:: max(1, math.ceil(len(usable) / MOST_HELD_OUT))]:
         others = [run for run in runs if all(run is not each for each in load)]
         if len(others) < LEAST_RUNS - 1:
             continue
-        error = p99_error(fitted(others, hint, clients), load)
+        twin = fitted(others, hint, clients)
+        error = p99_error(twin, load)
         if math.isfinite(error):
             crowds = [company(run.due_s, run.counted) for run in load if run.counted.any()]
-            found.append(Held(error, np.max(crowds, axis=0)))
-    return found
+            told = not too_light(twin, min(run.rate for run in others), max(run.rate for run in load))
+            (found if told else light).append(Held(error, np.max(crowds, axis=0)))
+    return found or light
 
 
 def tells_p99(load: Sequence[Seen]) -> bool:
@@ -204,6 +209,13 @@ def as_crowded(known: Fitted, crowd: Floats, evidence: Evidence) -> Evidence:
                     "nearest)")
 
 
+def too_light(twin: Twin, lightest: float, share: float) -> bool:
+    """Whether a machine that meets `share` requests a second meets too few to know what one takes: half of the lightest
+    load measured, or fewer at all than that where lone requests got slower towards it."""
+    rising = lone_s(twin.service, lightest) > RISING * lone_s(twin.service, 2 * lightest)
+    return share < lightest / (NEAR if rising else 2)
+
+
 def why_not(known: Fitted, twin: Twin, seen: Played, rate: float, evidence: Evidence | None = None) -> str:
     """Why the prediction should not be used, or ""."""
     fit, evidence = known.range, evidence or Evidence(known.error)
@@ -219,6 +231,6 @@ def why_not(known: Fitted, twin: Twin, seen: Played, rate: float, evidence: Evid
         (evidence.error > MOST_ERROR, f"its held-out error here is {evidence.error:.0%}"),
         (share > SLACK * fit.rate_high and seen.busy > SLACK * fit.busy_high,
          f"{share:.0f} requests/s for each machine is beyond {fitted_on}"),
-        (share < fit.rate_low / 2, f"{share:.3g} requests/s for each machine is below {fitted_on}"),
+        (too_light(twin, fit.rate_low, share), f"{share:.3g} requests/s for each machine is below {fitted_on}"),
         (largest > 1 + CROWDED * built, f"batches of {largest} would form, and none above {built} was measured"))
     return next((reason for holds, reason in reasons if holds), "")

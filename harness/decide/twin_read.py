@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from harness.analyse.frames import together
+from harness.analyse.probe_figures import passed
 from harness.catalog.scenario import Scenario
 from harness.catalog.toml import validate
 from harness.decide.twin import ENDLESS, Clients, Structure
@@ -22,8 +24,12 @@ US = 1e6
 
 
 def seen(run: StoredRun) -> Seen:
-    """The run's requests: `seen_of` its rows. Raises TailraceError when it has none or its scenario cannot be read."""
-    return seen_of(run.meta, run.columns(*NEEDED), pool=run.payload_bytes())
+    """The run's requests: `seen_of` its rows, and how busy its cores were. Raises TailraceError when it has none or its
+    scenario cannot be read."""
+    found = seen_of(run.meta, run.columns(*NEEDED), pool=run.payload_bytes())
+    span_s = scenario_of(run.meta).duration_s
+    busy_s = passed(run.probes(), "server", "cores_busy_s", span_s)
+    return replace(found, busy=busy_s / span_s if busy_s > 0 else math.nan)
 
 
 def seen_of(meta: RunMeta, rows: Mapping[str, Array], last: int | None = None, pool: Array | None = None) -> Seen:
@@ -57,7 +63,7 @@ def seen_of(meta: RunMeta, rows: Mapping[str, Array], last: int | None = None, p
         rows["batch"].astype(np.int64), np.where(told, model_us / US, np.nan),
         np.where(told, inside / US, np.nan),
         pool[rows["seq"] % len(pool)].astype(np.int64) if pool is not None and len(pool) else np.zeros(0, np.int64),
-        mean_rate(scenario))
+        mean_rate(scenario), len(meta.server_cpus))
 
 
 def served_us(rows: Mapping[str, Array], knobs: Mapping[str, Any], device: str) -> Array:

@@ -23,7 +23,8 @@ class Seen:
     Seconds; latency is infinite where there was no right answer. `batch` is 0, `model_s` NaN where the setup does not
     tell; `inside_s` is the time in queue, waiting and model together as told (NaN likewise). `rate` is offered.
     `lengths`: bytes of the payloads; none where not recorded. `asked`: the rate that was to be offered, in the mean; 0
-    where not known.
+    where not known. `cores`: the server's; `busy`: how many of them were, in the mean, while requests counted; NaN
+    where not recorded.
     """
 
     run_id: str
@@ -36,6 +37,8 @@ class Seen:
     inside_s: Floats
     lengths: Lengths = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     asked: float = 0.0
+    cores: int = 0
+    busy: float = math.nan
 
     @property
     def told(self) -> bool:
@@ -58,6 +61,11 @@ class Seen:
         """Requests a second that the server met: those offered, or answered where that was less."""
         through = self.throughput()
         return min(self.rate, through) if math.isfinite(through) else self.rate
+
+    @property
+    def core_s(self) -> float:
+        """Seconds that a core of the server was busy for each request; NaN where not recorded."""
+        return self.busy / self.met
 
     @property
     def saturated(self) -> bool:

@@ -73,7 +73,7 @@ def test_a_load_moves_the_usual_way_there_and_back_and_not_its_tail() -> None:
     """1 ms usually, 4 ms for one in fifty; at a tenth of the load 1.5 ms usually, and 4.5 ms for that one."""
     way = np.where(np.arange(20_000) % 50, 0.001, 0.004)
     law = Service(np.array([0.0, 1e-5]), np.ones(2), np.ones((2, 10)), way,
-                  warm=Warmth(overhead=((20.0, 1.5), (200.0, 1.0))))
+                  warm=Warmth(beside=((20.0, 1.5), (200.0, 1.0))))
     runs = [recorded(Twin(Structure(), law, CLIENTS), rate, n, tells=True, seed=4)
             for rate, n in ((20.0, 3_000), (200.0, 10_000))]
     for run, usual, tail in zip(runs, (0.0015, 0.001), (0.0045, 0.004), strict=True):
@@ -168,7 +168,7 @@ def test_a_server_that_is_slower_when_it_idles_is_found() -> None:
     """Serving takes 1.7 times as long at a hundredth of the heaviest load, the way there and back 2.2 times; most of
     either is gained at one step between two of the loads."""
     warm = Warmth(((10.0, 1.7), (60.0, 1.6), (250.0, 1.05), (1_000.0, 1.0)),
-                  ((10.0, 2.2), (60.0, 2.0), (250.0, 1.0), (1_000.0, 1.0)))
+                  beside=((10.0, 2.2), (60.0, 2.0), (250.0, 1.0), (1_000.0, 1.0)))
     cold = Twin(Structure(), Service(np.array([0.0, 0.0006]), np.ones(2), NOISE, np.full(50, 0.0004), warm=warm),
                 CLIENTS)
     runs = [recorded(cold, rate, 3_000, tells=True, seed=int(rate)) for rate in (10.0, 60.0, 250.0, 1_000.0)]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.decide.twin_warm import ALIKE, SLOWEST, Warmth, eased
+from harness.decide.twin_warm import ALIKE, SLOWEST, Warmth, eased, more
 
 TIMES = st.floats(1e-5, 1e-1)
 
@@ -31,7 +31,12 @@ def test_what_grows_with_load_is_no_warmth() -> None:
 
 def test_runs_of_one_load_are_one_and_a_single_load_tells_nothing() -> None:
     assert len(eased([100.0, 103.0, 400.0], [3e-3, 1e-3, 1e-3])) == 2
-    assert eased([100.0, 120.0], [3e-3, 1e-3]) == ALIKE.served
+    assert Warmth(eased([100.0, 120.0], [3e-3, 1e-3])).factors(1.0) == ALIKE.factors(1.0)
+
+
+def test_what_an_item_costs_more_is_in_seconds_so_that_it_may_be_nothing_at_the_heaviest_load() -> None:
+    warm = Warmth(dearer_s=more([100.0, 400.0, 1_600.0], [7e-4, 3e-4, 0.0]))
+    assert [warm.more_s(rate) for rate in (50.0, 200.0, 1_600.0)] == pytest.approx([7e-4, 5e-4, 0.0])
 
 
 @given(st.lists(st.tuples(st.floats(1.0, 1e4), TIMES), min_size=2, max_size=12))
