@@ -182,6 +182,38 @@ def test_a_server_that_is_slower_when_it_idles_is_found() -> None:
     assert play(twin, run.due_s, 0).quantile_s(0.5) == pytest.approx(float(np.median(run.latency_s)), rel=0.03)
 
 
+def test_what_a_request_costs_the_core_beside_predicting_is_read_from_how_busy_it_was() -> None:
+    """One core: 0.1 ms of predicting, and 0.65 ms beside it at 200 requests a second but 0.2 ms at 4 000; it tells of
+    the former only. A twin that takes that for a way which holds nobody up has queues too short."""
+    costs = {200.0: 6.5e-4, 500.0: 5e-4, 1_000.0: 4e-4, 4_000.0: 2e-4}
+    dearer = tuple((rate, each - 2e-4) for rate, each in costs.items())
+    beside = tuple((rate, (each + 1e-4) / 3e-4) for rate, each in costs.items())
+    one = Twin(Structure(), Service(np.array([0.0, 1e-4]), np.ones(2), NOISE, np.full(50, 1e-4), each_s=2e-4,
+                                    warm=Warmth(beside=beside, dearer_s=dearer)), CLIENTS)
+
+    def seen(rate: float, n: int) -> Seen:
+        run, each_s = recorded(one, rate, n, tells=True, seed=int(rate)), 2e-4 + one.service.warm.more_s(rate)
+        return replace(run, model_s=run.model_s - each_s, inside_s=run.inside_s - each_s, cores=1,
+                       busy=min(rate * (1e-4 + each_s), 1.0))
+
+    runs, held = [seen(rate, 8_000) for rate in (200.0, 500.0, 4_000.0)], [seen(1_000.0, 8_000)]
+    assert [run.saturated for run in (*runs, *held)] == [False, False, True, False]
+    twin = fitted(runs, Structure(), CLIENTS)
+    assert twin.service.each_s + twin.service.warm.more_s(500.0) == pytest.approx(5e-4, rel=0.1)
+    assert p99_of(twin, held) == pytest.approx(seen_p99(held), rel=0.12)
+    blind = fitted([replace(run, cores=0) for run in runs], Structure(), CLIENTS, factors=np.ones(1))
+    assert p99_of(blind, held) < 0.8 * seen_p99(held)
+
+
+def test_what_a_lone_request_spends_in_a_queue_is_its_way_to_a_worker() -> None:
+    """A broker takes 0.5 ms to hand a request over, and the setup counts that as its queue."""
+    one = replace(KEPT, structure=Structure(), service=replace(KEPT.service, stretch=np.ones(2)))
+    runs = [recorded(one, rate, 3_000, tells=True, seed=int(rate)) for rate in (10.0, 40.0, 80.0)]
+    runs = [replace(run, latency_s=run.latency_s + 5e-4, inside_s=run.inside_s + 5e-4) for run in runs]
+    found = fitted(runs, Structure(), CLIENTS, factors=np.ones(1)).service
+    assert float(np.median(found.overhead_s)) + found.each_s == pytest.approx(0.0015, rel=0.05)
+
+
 def test_the_largest_batch_that_a_setup_builds_is_seen_in_its_batches() -> None:
     """Allowed 32, it builds none above 1, as where batches do not pay; or builds what it may."""
     free = Structure(workers=1, max_batch=32)
