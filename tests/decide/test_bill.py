@@ -1,6 +1,7 @@
 """A bill is price × replicas × hours; a replay of every request agrees; break-even loads are where costs cross."""
 
 import math
+import re
 from datetime import date
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from harness.decide.cost import per_million_usd
 from harness.decide.demand import Curve, Demand, curve
 from harness.decide.fleet import Fleet, Replicas, needed, parse_fleet, plan
 from harness.decide.fleet_replay import Service, capacity, replay
-from harness.decide.prices import age_words, instance_for, instance_named, newest_prices, read_prices
+from harness.decide.prices import Instance, age_words, instance_for, instance_named, newest_prices, read_prices
 from harness.decide.prices_skypilot import ARM, SHARED, as_toml, read_skypilot
 from harness.errors import TailraceError, UsageError
 
@@ -130,6 +131,14 @@ def test_prices_age_and_are_found_by_name() -> None:
         instance_named(prices, "g6.xlrge")
     assert len(prices.instance) >= 20
     assert {each.cloud for each in prices.instance} == {"aws", "gcp", "azure"}
+
+
+@pytest.mark.parametrize("each", newest_prices(ROOT).instance, ids=lambda each: each.name)
+def test_a_listed_price_names_the_file_and_commit_it_was_read_in(each: Instance) -> None:
+    assert re.search(rf"catalogs/v\d+/{each.cloud}/vms\.csv at commit [0-9a-f]{{7}}\b", each.source)
+    parts = [float(part) for part in re.findall(r"\b\d+\.\d+\b", each.source)]
+    assert not parts or sum(parts) == pytest.approx(each.hourly_usd)
+    assert bool(parts) == (each.cloud == "gcp" and each.gpu is not None), "Google's accelerators are priced apart"
 
 
 def test_skypilots_catalogue_becomes_a_price_list(tmp_path: Path) -> None:

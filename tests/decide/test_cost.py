@@ -46,10 +46,10 @@ def test_a_price_given_is_the_price_used(prices: PriceList) -> None:
     assert flask.instance == "as given"
     assert zmq.hourly_usd == pytest.approx(0.1785)
     assert zmq.instance.startswith("c7i.xlarge")
-    assert zmq.price_date == "2026-11-23"
-    later = with_costs(analysis(cell("zmq", 200.0)), prices, today=date(2027, 2, 22)).cells[0].cost
+    assert zmq.price_date == "2026-11-30"
+    later = with_costs(analysis(cell("zmq", 200.0)), prices, today=date(2027, 3, 1)).cells[0].cost
     assert later is not None
-    assert later.price_date == "2026-11-23; 91 days old: check it again"
+    assert later.price_date == "2026-11-30; 91 days old: check it again"
     assert "91 days old" in " ".join(later.assumptions)
     assert any("not verified" in each for each in zmq.assumptions)
 
