@@ -167,15 +167,19 @@ def _asked(run: Seen) -> float:
 
 
 def seen_p99(runs: Sequence[Seen]) -> float:
-    """The p99 of all that counts in some runs, in seconds."""
-    return float(quantiles_s(np.concatenate([run.latency_s[run.counted] for run in runs]), (0.99,))[0])
+    """The p99 of a run of one load, in the median over its repetitions, in seconds: what a host does to one of them is
+    not the setup's."""
+    return float(np.median([_p99(run.latency_s[run.counted]) for run in runs if run.counted.any()]))
 
 
 def p99_of(twin: Twin, runs: Sequence[Seen], seed: int = 0) -> float:
-    """The p99 that the twin gives the runs' own due times and payloads, in seconds: over PLAYS draws of the rest."""
-    plays = [play(twin, run.due_s, seed + i, lengths=run.lengths).latency_s[run.counted]
-             for run in runs for i in range(PLAYS)]
-    return float(quantiles_s(np.concatenate(plays), (0.99,))[0])
+    """The same that the twin gives the runs' own due times and payloads, over PLAYS draws of the rest."""
+    return float(np.median([_p99(play(twin, run.due_s, seed + i, lengths=run.lengths).latency_s[run.counted])
+                            for run in runs if run.counted.any() for i in range(PLAYS)]))
+
+
+def _p99(latency_s: Floats) -> float:
+    return float(quantiles_s(latency_s, (0.99,))[0])
 
 
 def predicted(known: Fitted, twin: Twin, rate: float, limit_s: float = math.inf, seed: int = 0,
