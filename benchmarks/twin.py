@@ -7,9 +7,9 @@
 For each setup and workload, each load that was not saturated is predicted by a twin fitted to the runs of all other
 loads, given the due times and the payloads' lengths it was sent with. The error is |predicted p99 ÷ measured p99 − 1|,
 each the median over the repetitions' own; beside it, how far the p99 of all of them together can be known at all (the
-half-width of its own 95 % interval). A prediction abstains where its range or the error held out among the other loads says so. Targets: median at most 10 %,
-90th percentile at most 20 % of the loads told, which are at least half of them; 4 setups on each of 3 workloads at 4
-loads each, of which one may be spoiled; 500 configurations in at most 10 s.
+half-width of its own 95 % interval). A prediction abstains where its range or the error held out among the other loads
+says so. Targets: median at most 10 %, 90th percentile at most 20 % of the loads told, which are at least half of them;
+4 setups on each of 3 workloads at 4 loads each, of which one may be spoiled; 500 configurations in at most 10 s.
 """
 
 import argparse

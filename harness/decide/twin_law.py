@@ -35,9 +35,9 @@ def service_law(runs: Sequence[Seen], hint: Structure, share: float = 0.0) -> Se
         usual = [float(np.mean(part.seconds / _expected(part, curve, stretch, weights))) for part in parts]
         warm = replace(warm, served=eased(rates, usual))
     beside = lonely_overhead_s(runs, warm, hint)
-    gap = _gap_s(told, parts, workers, share, beside)
+    gap = _gap_s(told, workers, share, beside)
     seconds = [gap * warm.factors(rate)[0] for rate in rates]
-    if all(_shown(run, workers) for run in told):
+    if full(told) and all(_shown(run, workers) for run in told):
         usual_s = float(np.median(beside))
         seconds = [_shown_gap_s(run, part, usual_s * warm.factors(run.met)[1])
                    for run, part in zip(told, parts, strict=True)]
@@ -111,19 +111,15 @@ def line(sizes: NDArray[np.int64], means: Floats, counts: NDArray[np.int64]) -> 
     return (float(a), float(b)) if a > 0 else (0.0, float(np.average(means / sizes, weights=weights)))
 
 
-def _gap_s(runs: Sequence[Seen], parts: Sequence[Batches], workers: int, share: float, beside: Floats) -> float:
+def _gap_s(runs: Sequence[Seen], workers: int, share: float, beside: Floats) -> float:
     """Seconds that an item costs a worker beside predicting (reading, writing, what feeds it), as at the heaviest load:
     from the run that answered most, which was busy all the time where any was offered more than it answered. (One that
-    drowned may answer less than one that was nearly full.) Else what the cores of the heaviest run show, or where they
-    do not, that `share` of what it can be: no worker was busier than that, and a lone request waited for it too. 0
-    where no run is long enough."""
+    drowned may answer less than one that was nearly full.) Else that `share` of what it can be: no worker was busier
+    than that, and a lone request waited for it too. 0 where no run is long enough."""
     run = _fastest(runs)
     if run is None:
         return 0.0
-    part = parts[next(i for i, each in enumerate(runs) if each is run)]
-    if not full(runs) and all(_shown(each, workers) for each in runs):
-        return _shown_gap_s(run, part, float(np.median(beside)))
-    most = max(workers / run.throughput() - _item_s(part), 0.0)
+    most = max(workers / run.throughput() - _item_s(batches(run, workers)), 0.0)
     return most if full(runs) else share * min(most, float(beside.mean()))
 
 

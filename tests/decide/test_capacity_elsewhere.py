@@ -74,7 +74,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in machine.iterdir():
         if path.name == "machine.json" or re.search(r"Z-(flask|fastapi)-fraud-", path.name):
             (folder / machine.name / path.name).symlink_to(path)
-    for setup, rate in (("flask", 4400.0), ("fastapi", 7900.0)):
+    for setup, rate in (("flask", 3200.0), ("fastapi", 4500.0)):
         runs = [run for run in find_runs(folder).runs if run.meta.setup == setup]
         meta = runs[0].meta
         write_capacity(folder / machine.name, Capacity(
