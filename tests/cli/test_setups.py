@@ -18,7 +18,8 @@ def test_a_setup_without_a_tune_table_cannot_be_tuned(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize(("flags", "said"), [
     (["--knob", "fastapi.workers=1"], "--knob fastapi.…: only granian is tuned"),
-    (["--knob", "granian.workers=1"], "setup granian: nothing is left to search; pin fewer knobs"),
+    (["--knob", "granian.workers=1", "--knob", "granian.threads=1"],
+     "setup granian: nothing is left to search; pin fewer knobs"),
     (["--knob", "granian.workrs=1"], "setup granian has no knob 'workrs'; did you mean 'workers'?")])
 def test_what_cannot_be_pinned_is_one_sentence(tmp_path: Path, flags: list[str], said: str,
                                                monkeypatch: pytest.MonkeyPatch,
