@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.decide.twin import ENDLESS, Balancer, Clients, Floats, Structure, Twin, faster, play
-from harness.decide.twin_law import full, service_law
+from harness.decide.twin_law import full, service_law, shown
 from harness.decide.twin_seen import ENOUGH, QUANTILES, Seen, quantiles_s
 
 WEIGHTS = np.array([1.0, 1.0, 1.0, 2.0])
@@ -42,7 +42,8 @@ def fitted(runs: Sequence[Seen], hint: Structure, clients: Clients, seed: int = 
     hint = paying(hint, runs, clients, seed)
     balancers = BALANCERS if hint.balancer == "connections" else (hint.balancer,)
     told = [run for run in runs if run.told]
-    services = [service_law(runs, hint, share) for share in (SHARES if told and not full(told) else (0.0,))]
+    unknown = told and not full(told) and not shown(told, hint.workers * hint.replicas)
+    services = [service_law(runs, hint, share) for share in (SHARES if unknown else (0.0,))]
     if not any(_steady(run) for run in runs):
         return Twin(spread(hint, balancers[0]), services[0], clients)
     twins = [Twin(spread(hint, balancer), service, clients) for balancer, service in product(balancers, services)]

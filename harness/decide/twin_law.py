@@ -14,6 +14,7 @@ from harness.decide.twin_weights import EVEN, Lengths, Weights, weighed
 
 QUICKEST = 0.05  # of requests that all met others: those that waited least
 MOST_DRAWS = 20_000
+FILLED = 0.9  # of the cores' time
 MANY = 100  # requests of one run whose mean may stand for 1
 
 
@@ -37,10 +38,11 @@ def service_law(runs: Sequence[Seen], hint: Structure, share: float = 0.0) -> Se
     beside = lonely_overhead_s(runs, warm, hint)
     gap = _gap_s(told, workers, share, beside)
     seconds = [gap * warm.factors(rate)[0] for rate in rates]
-    if full(told) and all(_shown(run, workers) for run in told):
+    if shown(told, workers):
         usual_s = float(np.median(beside))
         seconds = [_shown_gap_s(run, part, usual_s * warm.factors(run.met)[1])
                    for run, part in zip(told, parts, strict=True)]
+        gap = gap if full(told) else seconds[int(np.argmax(rates))]
     return Service(curve, stretch, noise, np.maximum(beside - gap, 0.0), each_s=gap / float(stretch[-1]),
                    weights=weights, warm=replace(warm, dearer_s=more(rates, seconds)))
 
@@ -123,10 +125,12 @@ def _gap_s(runs: Sequence[Seen], workers: int, share: float, beside: Floats) -> 
     return most if full(runs) else share * min(most, float(beside.mean()))
 
 
-def _shown(run: Seen, workers: int) -> bool:
-    """Whether how busy the cores were shows what a request costs a worker: where each has one core, and nothing else
-    has any, all that the server does for a request is done on them, one after the other."""
-    return run.cores == workers and math.isfinite(run.busy)
+def shown(runs: Sequence[Seen], workers: int) -> bool:
+    """Whether how busy the cores were shows what a request costs a worker, up to a run that filled them: where each
+    worker has one core, and nothing else has any, all that the server does for a request is done on them, one after the
+    other."""
+    return (all(run.cores == workers and math.isfinite(run.busy) for run in runs)
+            and (full(runs) or any(run.busy > FILLED * run.cores for run in runs)))
 
 
 def _shown_gap_s(run: Seen, part: Batches, most_s: float) -> float:

@@ -7,6 +7,7 @@ import pytest
 
 from harness.decide.twin import ENDLESS, Clients, Service, Structure, Twin, ceiling, play, poisson_s
 from harness.decide.twin_fit import fitted
+from harness.decide.twin_law import shown
 from harness.decide.twin_predict import learned, loads, p99_of, predicted, seen_p99
 from harness.decide.twin_read import seen_of
 from harness.decide.twin_seen import Seen, batches
@@ -203,6 +204,15 @@ def test_what_a_request_costs_the_core_beside_predicting_is_read_from_how_busy_i
     assert p99_of(twin, held) == pytest.approx(seen_p99(held), rel=0.12)
     blind = fitted([replace(run, cores=0) for run in runs], Structure(), CLIENTS, factors=np.ones(1))
     assert p99_of(blind, held) < 0.8 * seen_p99(held)
+
+
+def test_cores_show_what_a_request_costs_where_each_worker_has_one_and_a_run_filled_them() -> None:
+    run = replace(recorded(KEPT, 100.0, 500, tells=True), cores=3, busy=2.8)
+    assert not run.saturated
+    assert shown([replace(run, busy=0.5), run], 3)
+    assert not shown([replace(run, busy=0.5), replace(run, busy=2.0)], 3)
+    assert not shown([run], 2)
+    assert not shown([run, replace(run, busy=np.nan)], 3)
 
 
 def test_what_a_lone_request_spends_in_a_queue_is_its_way_to_a_worker() -> None:
