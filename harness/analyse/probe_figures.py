@@ -55,19 +55,22 @@ def passed(probes: Probes, scope: str, metric: str, window_s: float) -> float:
     return float(np.ptp(values)) if len(values) > 1 else 0.0
 
 
+def busy_cores(probes: Probes, scope: str, window_s: float) -> float:
+    """Mean cores of a scope that were busy while load counted, whoever used them: between the first and the last look
+    inside the window, which may be far from its ends where it is short; NaN where fewer than two tell."""
+    span_s = _looked_s(probes, scope, window_s)
+    return passed(probes, scope, "cores_busy_s", window_s) / span_s if span_s > 0 else math.nan
+
+
 def other_share(probes: Probes, scope: str, cpus: int, window_s: float) -> float:
     """Share of a scope's CPUs that processes outside of it used while load counted; 0 where nothing tells."""
-    if not probes or not cpus:
+    span_s = _looked_s(probes, scope, window_s)
+    if span_s <= 0 or not cpus:
         return 0.0
-    whole = _inside(probes, window_s) & (probes["scope"] == scope)
-    looks = probes["t_ns"][whole & (probes["metric"] == "cores_busy_s")]
-    span_s = float(np.ptp(looks)) / 1e9 if len(looks) > 1 else 0.0
-    if span_s <= 0:
-        return 0.0
-    own = whole & (probes["metric"] == "cpu_s")
+    own = _inside(probes, window_s) & (probes["scope"] == scope) & (probes["metric"] == "cpu_s")
     pids, values = probes["pid"][own], probes["value"][own]
     spent = sum(float(np.ptp(values[pids == pid])) for pid in np.unique(pids))
-    return max(0.0, (passed(probes, scope, "cores_busy_s", window_s) - spent) / span_s / cpus)
+    return max(0.0, busy_cores(probes, scope, window_s) - spent / span_s) / cpus
 
 
 def strays(probes: Probes) -> tuple[float, list[str]]:
@@ -91,6 +94,15 @@ def gone(probes: Probes, window_s: float) -> list[str]:
     first = times == times.min()
     return [str(name) for pid, name in zip(pids[first], probes["name"][chosen][first], strict=True)
             if int(pid) not in last]
+
+
+def _looked_s(probes: Probes, scope: str, window_s: float) -> float:
+    """Seconds between the first and the last look at how busy a scope's cores were while load counted; 0 for none."""
+    if not probes:
+        return 0.0
+    looks = probes["t_ns"][_inside(probes, window_s) & (probes["scope"] == scope)
+                           & (probes["metric"] == "cores_busy_s")]
+    return float(np.ptp(looks)) / 1e9 if len(looks) > 1 else 0.0
 
 
 def _inside(probes: Probes, window_s: float) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ import numpy as np
 from harness.analyse.model import Verdict
 from harness.catalog.slo import Promise
 from harness.decide.capacity_boundary import FINEST, Boundary, boundary, strictest, tuned
-from harness.decide.capacity_verdict import verdict_of
+from harness.decide.capacity_verdict import drowned, limited, verdict_of
 from harness.decide.twin import Clients, Structure, Twin, ceiling
 from harness.decide.twin_fit import fitted
 from harness.decide.twin_seen import Seen, most_answered
@@ -74,8 +74,8 @@ class Sent:
 @dataclass(frozen=True)
 class Settings:
     """How a search goes. `start_rate` must be light for the setup; `most_rate` is what the generator may be asked. The
-    first burst assumes that batches carry `batch_gain` times as much; a load lasts `least_s` at least, a burst half of
-    that, and none is sent for which `requests` leaves less."""
+    first burst assumes that batches carry `batch_gain` times as much; a load lasts `least_s` at least, a burst
+    `burst_s`, and none is sent for which `requests` leaves less."""
 
     probes: int = 6
     requests: int = 49_000
@@ -85,6 +85,7 @@ class Settings:
     burst: int = 3_500
     longest_s: float = 120.0
     least_s: float = 1.0
+    burst_s: float = 0.5
     batch_gain: float = 2.0
     seed: int = 1
     plan: tuple[tuple[float, int], ...] = ((0.84, 12_000), (0.985, 13_000), (1.06, 6_000), (0.98, 12_000))
@@ -138,7 +139,7 @@ class Search:
     def send(self, kind: Kind, rate: float, requests: float) -> Sent:
         """Sends one more probe; its requests fit the budget and its length `longest_s`."""
         settings = self.settings
-        least_s = settings.least_s / 2 if kind == "burst" else settings.least_s
+        least_s = settings.burst_s if kind == "burst" else settings.least_s
         duration_s = min(max(requests / rate, least_s), self.affords_s(rate), settings.longest_s)
         probe = Probe(kind, rate, duration_s, settings.seed + len(self.sent))
         result = self.probe(probe)
@@ -225,18 +226,15 @@ def _model(under: Search) -> tuple[Twin, float, Boundary]:
     """The twin of everything seen so far, its speed tuned on the loads that were carried, the standard error of that
     speed's log, and where the promise ends. A setup that drowns works slower than one that is nearly full."""
     twin, spread = tuned(fitted(under.runs(), under.hint, under.clients, under.settings.seed, np.ones(1)),
-                         [run for run in under.runs("load") if not run.saturated],
+                         [run for run in under.runs("load") if not drowned(run, under.promises)],
                          strictest(under.promises).quantile or 0.99)
     return twin, spread, _bounded(under, boundary(twin, under.promises))
 
 
 def _bounded(under: Search, found: Boundary) -> Boundary:
-    """The boundary, no higher than what a load that drowned the setup still answered, or than the highest load carried.
-    A setup may carry more for a while, until the first hiccup from which it does not recover."""
-    loads = [each for each in under.sent if each.probe.kind == "load" and not each.result.blames]
-    drowned = [each.result.seen.throughput() for each in loads if each.result.seen.saturated and each.verdict == "fail"]
-    carried = [each.result.seen.rate for each in loads if not each.result.seen.saturated and each.verdict != "fail"]
-    return replace(found, rate=min(found.rate, max([min(drowned), *carried]))) if drowned else found
+    """The boundary, limited by the loads that the setup itself answered for."""
+    return limited(found, [each.result.seen for each in under.sent
+                           if each.probe.kind == "load" and not each.result.blames], under.promises)
 
 
 def _share(under: Search, share: float) -> float:

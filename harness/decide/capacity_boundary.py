@@ -117,13 +117,28 @@ def tuned(twin: Twin, runs: Sequence[Seen], quantile: float) -> tuple[Twin, floa
     error of that speed's log.
 
     The same arrivals make most of the chance in a tail fall on both alike. What is left is seen in how the speeds
-    differ between replays of one run, and weighs it against the speed that the service law has on its own (PRIOR).
+    differ between replays of one run, and weighs it against the speed that the service law has on its own (PRIOR). A
+    machine that is slower for a while makes runs differ by more than that: the variance between them is added to each
+    (DerSimonian and Laird, Controlled Clinical Trials 7, 1986), so that no run decides alone.
     """
     speeds = [_speeds(twin, run, quantile) for run in runs]
-    precision = np.array([1 / max(float(np.var(logs, ddof=1)), FLOOR**2) for logs in speeds])
-    total = 1 / PRIOR**2 + float(precision.sum())
-    log = float(np.sum([weight * logs.mean() for weight, logs in zip(precision, speeds, strict=True)])) / total
-    return faster(twin, math.exp(log)), 1 / math.sqrt(total)
+    logs = np.array([each.mean() for each in speeds])
+    within = np.array([max(float(np.var(each, ddof=1)), FLOOR**2) for each in speeds])
+    between = _between(logs, within)
+    precision = 1 / (within + between)
+    total = 1 / (PRIOR**2 + between) + float(precision.sum())
+    return faster(twin, math.exp(float(precision @ logs) / total)), 1 / math.sqrt(total)
+
+
+def _between(logs: Floats, within: Floats) -> float:
+    """Variance of what is estimated, between estimates of such variances: by the method of moments; 0 for less than
+    two."""
+    if len(logs) < 2:
+        return 0.0
+    weights = 1 / within
+    spread = float(weights @ (logs - np.average(logs, weights=weights)) ** 2)
+    scale = float(weights.sum() - (weights**2).sum() / weights.sum())
+    return max(0.0, (spread - (len(logs) - 1)) / scale)
 
 
 def _speeds(twin: Twin, run: Seen, quantile: float) -> Floats:

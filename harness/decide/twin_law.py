@@ -37,14 +37,14 @@ def service_law(runs: Sequence[Seen], hint: Structure, share: float = 0.0) -> Se
         warm = replace(warm, served=eased(rates, usual))
     beside = lonely_overhead_s(runs, warm, hint)
     gap = _gap_s(told, workers, share, beside)
-    seconds = [gap * warm.factors(rate)[0] for rate in rates]
+    gaps = [gap * warm.factors(rate)[0] for rate in rates]
     if shown(told, workers):
         usual_s = float(np.median(beside))
-        seconds = [_shown_gap_s(run, part, usual_s * warm.factors(run.met)[1])
-                   for run, part in zip(told, parts, strict=True)]
-        gap = gap if full(told) else seconds[int(np.argmax(rates))]
+        gaps = [_shown_gap_s(run, part, usual_s * warm.factors(run.met)[1])
+                for run, part in zip(told, parts, strict=True)]
+        gap = gaps[int(np.argmax(rates))]
     return Service(curve, stretch, noise, np.maximum(beside - gap, 0.0), each_s=gap / float(stretch[-1]),
-                   weights=weights, warm=replace(warm, dearer_s=more(rates, seconds)))
+                   weights=weights, warm=replace(warm, dearer_s=more(rates, gaps)))
 
 
 def warmth(runs: Sequence[Seen], hint: Structure) -> Warmth:
@@ -134,8 +134,10 @@ def shown(runs: Sequence[Seen], workers: int) -> bool:
 
 
 def _shown_gap_s(run: Seen, part: Batches, most_s: float) -> float:
-    """Seconds that a core was busy for a request beside predicting, at most so many."""
-    return float(np.clip(run.core_s - _item_s(part), 0.0, most_s))
+    """Seconds that a core was busy for a request beside predicting, at most so many. One that was full was busy all the
+    time."""
+    each_s = run.cores / run.throughput() if run.saturated else run.core_s
+    return float(np.clip(each_s - _item_s(part), 0.0, most_s))
 
 
 def _item_s(part: Batches) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from harness.analyse.frames import together
-from harness.analyse.probe_figures import passed
+from harness.analyse.probe_figures import busy_cores
 from harness.catalog.scenario import Scenario
 from harness.catalog.toml import validate
 from harness.decide.twin import ENDLESS, Clients, Structure
@@ -27,9 +27,7 @@ def seen(run: StoredRun) -> Seen:
     """The run's requests: `seen_of` its rows, and how busy its cores were. Raises TailraceError when it has none or its
     scenario cannot be read."""
     found = seen_of(run.meta, run.columns(*NEEDED), pool=run.payload_bytes())
-    span_s = scenario_of(run.meta).duration_s
-    busy_s = passed(run.probes(), "server", "cores_busy_s", span_s)
-    return replace(found, busy=busy_s / span_s if busy_s > 0 else math.nan)
+    return replace(found, busy=busy_cores(run.probes(), "server", loaded_s(run.meta)))
 
 
 def seen_of(meta: RunMeta, rows: Mapping[str, Array], last: int | None = None, pool: Array | None = None) -> Seen:
@@ -40,15 +38,13 @@ def seen_of(meta: RunMeta, rows: Mapping[str, Array], last: int | None = None, p
 
     Raises TailraceError when its scenario cannot be read.
     """
-    stopped_s = float((meta.facts.get("stopped") or {}).get("at_s", math.inf))
+    stopped_s = _stopped_s(meta)
     until_ns = min(stopped_s, 1e9) * 1e9
     order = np.argsort(rows["due_ns"], kind="stable")
     counting = order[(rows["due_ns"] < until_ns)[order]]
-    scenario = scenario_of(meta)
-    span_s = min(scenario.duration_s, until_ns / 1e9)
     if math.isfinite(stopped_s):
         until_ns = np.min(rows["due_ns"][np.isin(rows["error"], ("unsent", "aborted"))], initial=until_ns)
-    rate = float(np.count_nonzero(rows["stage"][counting] >= 0)) / span_s
+    rate = float(np.count_nonzero(rows["stage"][counting] >= 0)) / loaded_s(meta)
     kept = together(counting if last is None else counting[-last:])
     rows = {name: rows[name][kept] for name in NEEDED}
     good = (rows["error"] == "") & (rows["status"] >= 200) & (rows["status"] < 300) & (rows["done_ns"] != ABSENT)
@@ -63,7 +59,17 @@ def seen_of(meta: RunMeta, rows: Mapping[str, Array], last: int | None = None, p
         rows["batch"].astype(np.int64), np.where(told, model_us / US, np.nan),
         np.where(told, inside / US, np.nan),
         pool[rows["seq"] % len(pool)].astype(np.int64) if pool is not None and len(pool) else np.zeros(0, np.int64),
-        mean_rate(scenario), len(meta.server_cpus))
+        mean_rate(scenario_of(meta)), len(meta.server_cpus))
+
+
+def loaded_s(meta: RunMeta) -> float:
+    """Seconds of load that counted: the scenario's, or fewer where the run was stopped early. Raises TailraceError when
+    its scenario cannot be read."""
+    return min(scenario_of(meta).duration_s, _stopped_s(meta))
+
+
+def _stopped_s(meta: RunMeta) -> float:
+    return float((meta.facts.get("stopped") or {}).get("at_s", math.inf))
 
 
 def served_us(rows: Mapping[str, Array], knobs: Mapping[str, Any], device: str) -> Array:

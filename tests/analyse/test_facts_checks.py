@@ -1,5 +1,6 @@
 """Accusations from what stands beside the rows: probes, facts, the server's own counters, other arms."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from harness.analyse.compare import compare
 from harness.analyse.figures import figures
 from harness.analyse.frames import RunView, flown_ns
 from harness.analyse.model import Check
+from harness.analyse.probe_figures import busy_cores
 from harness.record.scrape import Scrape
 
 Columns = dict[str, NDArray[Any]]
@@ -56,6 +58,14 @@ def test_probes_of_a_quiet_machine_accuse_of_nothing(queue: Queue, seen: Seen) -
     view = replace(seen(queue(1)), probes=looks(pressure_cpu_s=0.4, throttled_s=0.0, swapped_pages=0.0))
     assert accused(view) == {}
     assert found(view, "other_work").figures["server_share"] == pytest.approx(0, abs=0.01)
+
+
+def test_cores_are_as_busy_in_a_short_window_between_two_looks_as_in_a_long_one() -> None:
+    probes = looks({"server": 0.4})
+    for window_s in (0.3, 0.6, 5.1, 20.0):
+        assert busy_cores(probes, "server", window_s) == pytest.approx(0.9)
+    assert math.isnan(busy_cores(probes, "server", 0.2))
+    assert math.isnan(busy_cores({}, "server", 20.0))
 
 
 @pytest.mark.parametrize(("probes", "code", "severity"), [

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from harness.catalog.slo import parse_promise
 from harness.decide.capacity import Probe, Result, Search, Settings, search
-from harness.decide.capacity_verdict import overloaded, verdict_of
-from harness.decide.twin import Clients, Service, Structure, Twin, play, poisson_s
+from harness.decide.capacity_boundary import boundary, tuned
+from harness.decide.capacity_verdict import limited, overloaded, verdict_of
+from harness.decide.twin import Clients, Service, Structure, Twin, ceiling, faster, play, poisson_s
 from harness.decide.twin_seen import Seen, most_answered
 from harness.errors import TailraceError
 
@@ -138,11 +139,11 @@ def test_what_it_carries_for_a_moment_is_not_its_capacity() -> None:
 
 def test_a_generator_that_gives_out_in_the_burst_does_not_end_the_search() -> None:
     """More is sent than can be carried, on purpose: what limits it does not matter while loads can be sent."""
-    def limited(probe: Probe) -> Result:
+    def late(probe: Probe) -> Result:
         result = asked(probe)
         return Result(result.seen, "its CPU was full", "generator") if probe.kind == "burst" else result
 
-    found = search(limited, PROMISE, Structure(), Clients(timeout_s=30.0), Settings(plan=((0.9, 3_000), (0.98, 8_000))))
+    found = search(late, PROMISE, Structure(), Clients(timeout_s=30.0), Settings(plan=((0.9, 3_000), (0.98, 8_000))))
     assert found.rate.value == pytest.approx(TRUTH, rel=0.06)
 
 
@@ -169,12 +170,49 @@ def test_a_load_that_is_carried_is_never_called_too_much(load: float, seed: int)
     assert not overloaded(seen, PROMISE)
 
 
+def kept(rate: float, late_s: float, answered: float | None = None, every: int = 80) -> Seen:
+    """A load of ten seconds of which one in so many took `late_s`; or that drowned, and answered fewer than came."""
+    due = np.arange(int(10 * rate)) / rate
+    latency = np.where(np.arange(len(due)) % every == 0, late_s, 0.001)
+    if answered is not None:
+        latency = due * (rate / answered - 1) + 1.0
+    none = np.full(len(due), np.nan)
+    return Seen("run", rate, due, latency, np.ones(len(due), bool), np.zeros(len(due), np.int64), none, none)
+
+
+@pytest.mark.parametrize(("loads", "at_most"), [
+    ([], 200.0),
+    ([kept(150.0, 0.02)], 200.0),
+    ([kept(150.0, 0.02), kept(180.0, 0.09)], 200.0),  # 1.25 % broke it: chance
+    ([kept(150.0, 0.02), kept(180.0, 0.09, every=30)], 180.0),
+    ([kept(150.0, 0.02), kept(220.0, 0.02, answered=190.0)], 190.0),
+    ([kept(150.0, 0.02), kept(160.0, 0.02, answered=140.0)], 150.0),     # carried more than a flood left of it
+    ([kept(150.0, 0.02, answered=120.0), kept(180.0, 0.02)], 200.0),     # what a higher load kept is kept
+])
+def test_nothing_is_promised_above_a_load_that_broke_the_promise_with_none_above_that_kept_it(
+        loads: list[Seen], at_most: float) -> None:
+    twins = boundary(SERVER, PROMISE, 10_000)
+    assert limited(replace(twins, rate=200.0), loads, PROMISE).rate == pytest.approx(at_most, rel=0.01)
+
+
+def test_loads_of_a_machine_that_changes_its_speed_weigh_alike_and_are_known_less_well() -> None:
+    """Of a server 20 % faster for one load and 20 % slower for the next nobody knows the speed to 2 %."""
+    even = [asked(Probe("load", 150.0, 40.0, seed)).seen for seed in range(3)]
+    moody = [asked(Probe("load", 150.0, 40.0, seed), faster(SERVER, speed)).seen
+             for seed, speed in enumerate((0.85, 1.0, 1.18))]
+    steady, known = tuned(SERVER, even, 0.99)
+    between, guessed = tuned(SERVER, moody, 0.99)
+    assert ceiling(steady) == pytest.approx(1 / SERVICE_S, rel=0.03)
+    assert ceiling(between) == pytest.approx(1 / SERVICE_S, rel=0.08)
+    assert guessed > 2 * known
+
+
 def test_a_generator_at_its_limit_is_refused() -> None:
-    def limited(probe: Probe) -> Result:
+    def late(probe: Probe) -> Result:
         result = asked(probe)
         return result if probe.rate < 100 else Result(result.seen, "requests went out late", "generator")
 
-    found = search(limited, PROMISE, Structure(), Clients(timeout_s=30.0))
+    found = search(late, PROMISE, Structure(), Clients(timeout_s=30.0))
     assert found.binding == "generator"
     assert math.isnan(found.rate.value)
     assert "generator" in found.why

@@ -1,11 +1,12 @@
 """Service time against batch size: the law that made the batches is found, on a CPU's slope and on a GPU's plateau."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from harness.decide.capacity import Settings
+from harness.decide.capacity import Probe, Result, Search, Settings
 from harness.decide.service_curve import service_curve
 from harness.decide.twin import Clients, Service, Structure, Twin, play, poisson_s
 from harness.decide.twin_law import line
@@ -77,12 +78,16 @@ def test_a_gpu_with_owners_is_busy_for_its_copies_and_kernels() -> None:
     assert served_us(silent, KNOBS, "gpu").tolist() == [9000, 9000, -1]
 
 
-def test_a_search_on_a_gpu_probes_longer_and_aims_its_burst_higher() -> None:
+def test_a_search_on_a_gpu_aims_its_burst_higher_and_no_real_one_runs_out_of_requests() -> None:
     from harness.cli.capacity import settings_on  # noqa: PLC0415  the command's own
 
     asked = SimpleNamespace(seed=3, longest_s=60.0)
     on_cpu, on_gpu = (settings_on(device, asked, 40_000.0) for device in ("cpu", "gpu"))  # type: ignore[arg-type]
-    assert on_cpu == Settings(seed=3, longest_s=60.0, most_rate=40_000.0)
+    assert (on_cpu.seed, on_cpu.longest_s, on_cpu.most_rate) == (3, 60.0, 40_000.0)
+    assert on_cpu == replace(on_gpu, batch_gain=Settings().batch_gain)
     assert on_gpu.batch_gain > on_cpu.batch_gain
-    assert on_gpu.least_s > on_cpu.least_s
-    assert on_gpu.requests >= on_gpu.least_s * 40_000
+    assert Search(unasked, (), Structure(), Clients(), on_cpu).reach == 40_000.0
+
+
+def unasked(probe: Probe) -> Result:
+    raise AssertionError(f"nobody sends {probe}")

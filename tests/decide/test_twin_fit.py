@@ -202,6 +202,8 @@ def test_what_a_request_costs_the_core_beside_predicting_is_read_from_how_busy_i
     twin = fitted(runs, Structure(), CLIENTS)
     assert twin.service.each_s + twin.service.warm.more_s(500.0) == pytest.approx(5e-4, rel=0.1)
     assert p99_of(twin, held) == pytest.approx(seen_p99(held), rel=0.12)
+    taken = fitted([*runs[:-1], replace(runs[-1], busy=0.5)], Structure(), CLIENTS)
+    assert taken.service.each_s + taken.service.warm.more_s(500.0) == pytest.approx(5e-4, rel=0.1), "full is full"
     blind = fitted([replace(run, cores=0) for run in runs], Structure(), CLIENTS, factors=np.ones(1))
     assert p99_of(blind, held) < 0.8 * seen_p99(held)
 
