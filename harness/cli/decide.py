@@ -14,6 +14,7 @@ from harness.decide.bill import peak_note
 from harness.decide.bill_measured import Asked, opened
 from harness.decide.bill_offers import offered
 from harness.decide.bill_question import Question, asked
+from harness.decide.choice import DECIDED
 from harness.decide.choice_answer import Answer, Wishes, answered
 from harness.decide.choice_grid import counted, front, held, p99_words
 from harness.decide.choice_recheck import Decided, Today, read_decided, recheck
@@ -26,7 +27,6 @@ from harness.report.decision_record import next_path
 from harness.report.words import figure, milliseconds, percent
 from harness.run.upkeep import locked_engines, unlocked_engines
 
-DECIDED = ("one", "tie")
 USUAL = Path("docs/decisions")
 CODES = {"one": Exit.OK, "tie": Exit.OK, "open": Exit.INCONCLUSIVE, "none": Exit.BROKEN_PROMISE}
 

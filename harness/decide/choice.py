@@ -23,6 +23,7 @@ from harness.decide.fleet import Fleet
 
 ERROR, WORTH = 0.05, 0.05
 STEPS = 401
+DECIDED = ("one", "tie")  # kinds of choices that name what to run
 SEARCHES = 5  # of a capacity, each with another seed, tell a fair difference
 SEED = 20260101
 LOOKS = 3     # at intervals of one search, and of two, and at repetitions of searches: each has its part of the error

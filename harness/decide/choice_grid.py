@@ -8,7 +8,7 @@ from harness.analyse.model import Interval
 from harness.catalog.slo import parse_promise
 from harness.decide.bill import SEARCHED, Bill, Offer
 from harness.decide.bill_offers import Offered
-from harness.decide.choice import Choice, Wish, choose
+from harness.decide.choice import DECIDED, Choice, Wish, choose
 from harness.decide.demand import Curve
 from harness.decide.fleet import Fleet
 
@@ -113,5 +113,5 @@ def counted(cases: Sequence[Case]) -> str:
 def held(cases: Sequence[Case], choice: Choice) -> float:
     """The share of the known cases in which the favourite is chosen still, alone or as one of equals."""
     known = [case for case in cases if case.known]
-    kept = [case for case in known if case.kind in ("one", "tie") and choice.named[0] in case.named]
+    kept = [case for case in known if case.kind in DECIDED and choice.named[0] in case.named]
     return len(kept) / len(known) if known else math.nan

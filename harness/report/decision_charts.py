@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from harness.decide.bill import HOURS_PER_MONTH, Bill, monthly_usd
 from harness.decide.bill_even import BreakEven
-from harness.decide.choice import Choice
+from harness.decide.choice import DECIDED, Choice
 from harness.decide.choice_grid import Case, counted, front, held, p99_words
 from harness.decide.cost import SECONDS_PER_HOUR
 from harness.decide.demand import Curve
@@ -124,7 +124,7 @@ def grid(cases: Sequence[Case], choice: Choice, ink: Mapping[str, Ink]) -> Chart
 def _cell(axes: Axes, case: Case, column: int, row: int, ink: Mapping[str, Ink]) -> None:
     name = case.named[0] if case.named else ""
     colour = ink[name].colour if name in ink and case.known else FAINT
-    sure = case.known and case.kind in ("one", "tie")
+    sure = case.known and case.kind in DECIDED
     axes.add_patch(Rectangle((column + 0.03, row + 0.03), 0.94, 0.94, facecolor=colour, alpha=0.35 if sure else 0.12,
                              linewidth=0))
     words = {"one": clean(name), "tie": f"{clean(name)} +", "open": f"{clean(name)} ?", "none": "none"}[case.kind]

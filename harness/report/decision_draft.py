@@ -6,6 +6,7 @@ from typing import Any
 
 from harness.catalog.discover import find_catalog
 from harness.decide.bill_question import Question
+from harness.decide.choice import DECIDED
 from harness.decide.choice_answer import Answer, Wishes
 from harness.decide.choice_recheck import evidence, triggers_of
 from harness.errors import TailraceError
@@ -16,7 +17,7 @@ def drafted(answer: Answer, question: Question, wishes: Wishes, folder: Path, to
     """The record's next free path in `folder`, and its text. Raises TailraceError where nothing is decided, where runs
     are missing or altered, and where no run stands behind a figure."""
     choice = answer.choice
-    if choice.kind not in ("one", "tie"):
+    if choice.kind not in DECIDED:
         raise TailraceError("there is nothing to record yet", choice.sentence.rstrip("."))
     runs = {each.offer.setup: each.offer.run_ids for each in choice.bills}
     runs |= {name: tuple(run.run_id for run in answer.found.cells[name].runs) for name in choice.without

@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -20,10 +19,10 @@ from harness.decide.twin import Clients, Service, Structure, Twin, play, poisson
 from harness.decide.twin_seen import Seen
 from harness.record.capacity import Capacity, Rate, write_capacity
 from harness.record.read import find_runs
+from tests.decide.published import linked
 
 pytestmark = pytest.mark.simulated
 
-ROOT = Path(__file__).resolve().parents[2]
 SERVICE_S = 0.005
 
 
@@ -69,15 +68,11 @@ def test_a_twin_that_says_another_capacity_than_was_found_is_not_asked(exponenti
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The published fraud runs of two setups, and for each a capacity that rests on its own."""
     folder = tmp_path_factory.mktemp("results")
-    (machine,) = (ROOT / "results" / "published").iterdir()
-    (folder / machine.name).mkdir()
-    for path in machine.iterdir():
-        if path.name == "machine.json" or re.search(r"Z-(flask|fastapi)-fraud-", path.name):
-            (folder / machine.name / path.name).symlink_to(path)
+    machine = linked(folder)
     for setup, rate in (("flask", 3200.0), ("fastapi", 4500.0)):
         runs = [run for run in find_runs(folder).runs if run.meta.setup == setup]
         meta = runs[0].meta
-        write_capacity(folder / machine.name, Capacity(
+        write_capacity(machine, Capacity(
             f"20270101T000000.000Z-{setup}-fraud", setup, "fraud", "p(99)<25ms", Rate(rate, 0.97 * rate, 1.03 * rate),
             tuple(run.meta.run_id for run in runs), "latency", "smooth", meta.machine_id, replica_cpus=3,
             knobs=meta.knobs))

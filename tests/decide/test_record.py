@@ -26,6 +26,7 @@ from harness.errors import Exit, TailraceError, UsageError
 from harness.record.read import open_run, read_machine
 from harness.record.verify import verify
 from harness.report.decision_record import next_path
+from tests.decide.published import linked
 
 ROOT = Path(__file__).resolve().parents[2]
 WISHES = Wishes("", "latency=1", 0.05, 0.05)
@@ -37,11 +38,7 @@ MEASURED = {"flask": "3.1.3", "gunicorn": "27.0.1"}
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The published fraud runs of two setups, in a results folder of their own."""
     folder = tmp_path_factory.mktemp("results")
-    (machine,) = (ROOT / "results" / "published").iterdir()
-    (folder / machine.name).mkdir()
-    for path in machine.iterdir():
-        if path.name == "machine.json" or re.search(r"Z-(flask|fastapi)-fraud-", path.name):
-            (folder / machine.name / path.name).symlink_to(path)
+    linked(folder)
     return folder
 
 
