@@ -85,7 +85,7 @@ def test_a_killed_owner_loses_no_request_and_is_replaced(deploy: Deploy, setup: 
     replies = [answer.result() for answer in answers]
     assert [reply.status for reply in replies] == [200] * 200
     assert [reply.json()["y"] for reply in replies] == [i * i for i in range(200)]
-    assert server.metric("tailrace_worker_deaths_total") == 1
+    assert eventually(lambda: server.metric("tailrace_worker_deaths_total") == 1)
 
 
 def test_without_an_owner_it_is_not_ready(deploy: Deploy) -> None:
