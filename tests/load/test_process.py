@@ -2,13 +2,15 @@
 
 import gc
 import os
+import subprocess
+import sys
 import time
 
 import gevent
 import pytest
 
 from harness.load.hiccup import Meter
-from harness.load.process import Collector, pin, raise_file_limit
+from harness.load.process import Collector, pin
 from harness.load.timer import Timer
 
 
@@ -66,5 +68,13 @@ def test_the_meter_sees_a_stopped_cpu() -> None:
     assert any(start <= from_ns + 5_000_000 and end >= from_ns + 25_000_000 for start, end in meter.hiccups.pauses_ns)
 
 
-def test_the_file_limit_is_at_least_what_it_was() -> None:
-    assert raise_file_limit() >= 256
+def test_there_is_room_for_as_many_files_as_may_be_open_before_the_first_is() -> None:
+    code = "from harness.load.process import OPEN_FILES, raise_file_limit\n" \
+           "before = set(os.listdir('/proc/self/fd'))\n" \
+           "print(min(raise_file_limit(), OPEN_FILES))\n" \
+           "assert set(os.listdir('/proc/self/fd')) == before\n" \
+           "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('FDSize')))"
+    ran = subprocess.run([sys.executable, "-c", f"import os\n{code}"], capture_output=True, text=True, check=True,
+                         stdin=subprocess.DEVNULL)
+    limit, room = map(int, ran.stdout.split())
+    assert 256 <= limit <= room
