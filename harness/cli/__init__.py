@@ -1,10 +1,12 @@
 """The `tailrace` command: turns errors into one sentence and an exit code."""
 
 import sys
+from collections.abc import Sequence
 
 from harness.errors import Exit, TailraceError
 
 TYPER_INTERRUPTED = 130
+RESUMABLE = ("run", "tune")
 
 
 def main() -> None:
@@ -19,5 +21,11 @@ def main() -> None:
     except SystemExit as leaving:
         if leaving.code != TYPER_INTERRUPTED:
             raise
-        print("tailrace: interrupted; what was measured is kept, `--resume` goes on from here", file=sys.stderr)
+        print(f"tailrace: interrupted; {_left(sys.argv[1:])}", file=sys.stderr)
         sys.exit(Exit.INTERRUPTED)
+
+
+def _left(arguments: Sequence[str]) -> str:
+    """What an interrupted command left, and how to go on."""
+    resumes = next(iter(arguments), "") in RESUMABLE
+    return "what was measured is kept" + (", `--resume` goes on from here" if resumes else "")

@@ -11,14 +11,14 @@ from harness.catalog.discover import Catalog, find_catalog
 from harness.catalog.plan import Plan
 from harness.catalog.setup import Knob
 from harness.cli.ask import asked_plan, named_plan, promised, setups_of, with_locustfile
+from harness.cli.kept import measured
 from harness.cli.live import LiveView, name
 from harness.cli.show import dump, screen
 from harness.cli.tuned import with_profiles
 from harness.decide.prices import parse_prices
 from harness.errors import Exit, TailraceError, UsageError
 from harness.plan.attempt import Attempt
-from harness.plan.expand import Key, expand, missing
-from harness.record.read import find_runs
+from harness.plan.expand import expand, missing
 from harness.run.bench import Bench, this_bench
 from harness.run.provenance import content
 from harness.run.race import race as run_attempts
@@ -112,17 +112,6 @@ def refuse_page(attempts: Sequence[Attempt]) -> None:
         if attempt.setup.codec.transport == "grpc":
             raise UsageError(f"--web: {attempt.setup.name} is loaded over gRPC, which Locust's page does not show",
                              "leave --web out, or race setups that speak HTTP")
-
-
-def measured(folder: Path) -> set[Key]:
-    """The measurements that this machine has already. A void or failed run is none, and what was skipped is asked for
-    again: what it lacked may be here now."""
-    if not folder.is_dir():
-        return set()
-    return {Key(meta.setup, meta.workload, meta.scenario, meta.load, meta.repetition, tuple(sorted(meta.knobs.items())),
-                meta.seeds["attempt"], tuple(sorted((k, v) for k, v in meta.hashes.items() if k != "harness")),
-                meta.device)
-            for meta in (run.meta for run in find_runs(folder).runs) if meta.status == "ok"}
 
 
 def _plan(catalog: Catalog, asked: Asked) -> Plan:

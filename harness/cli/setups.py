@@ -39,6 +39,7 @@ def tune(
     seconds: Annotated[float, typer.Option(min=1, max=60, help="Seconds of load of each run.")] = 5.0,
     fresh: Annotated[int, typer.Option(min=2, max=20, help="Pairs of runs that confirm the best.")] = 5,
     seed: Annotated[int, typer.Option(help="Of the draw and of the load.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Measure only what an interrupted search lacks.")] = False,
     device: Device = "cpu",
     results: Results = Path("results"),
     json: Json = False,
@@ -50,7 +51,7 @@ def tune(
     pinned = parse_knobs(knob)
     tuning.refuse_strangers(setup, pinned)
     asked = tuning.Asked(setup, workload, scenario, slo or [], settings, seconds, fresh, seed, device,
-                         pinned.get(setup, {}))
+                         pinned.get(setup, {}), resume)
     raise typer.Exit(tuning.tune(asked, results, json))
 
 

@@ -14,6 +14,7 @@ from harness.catalog.device import arm, device_of
 from harness.catalog.discover import Catalog, find_catalog
 from harness.catalog.setup import Knob
 from harness.cli.ask import asked_plan, promised
+from harness.cli.kept import kept_first
 from harness.cli.live import LiveView
 from harness.cli.show import dump, screen
 from harness.cli.tuned import promise
@@ -50,6 +51,7 @@ class Asked:
     seed: int = 1
     device: str = "cpu"
     pinned: dict[str, Knob] = field(default_factory=dict)
+    resume: bool = False
 
 
 def tune(asked: Asked, results: Path, as_json: bool) -> int:
@@ -68,7 +70,7 @@ def tune(asked: Asked, results: Path, as_json: bool) -> int:
     console = screen(stderr=as_json)
     most = MOST_STEPS + most_runs(len(settings), asked.fresh)
     with LiveView(console, most, f"tuning {setup.name} on {asked.workload}") as view, racing(bench, view) as run:
-        found = _searched(asked, attempts, settings, run, view)
+        found = _searched(asked, attempts, settings, kept_first(run, bench.folder) if asked.resume else run, view)
     profile = _profile(attempts[0], found)
     path = write_profile(results / bench.machine.id, profile)
     if as_json:

@@ -5,10 +5,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
-from harness.cli import main
+from harness.cli import RESUMABLE, main
+from harness.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
 TOYS = ROOT / "tests" / "toys"
@@ -68,6 +71,12 @@ def test_help_loads_nothing_heavy() -> None:
     assert "typer" in loaded
     assert not loaded & {"pandas", "numpy", "scipy", "numba", "matplotlib", "locust", "gevent", "pyarrow", "pydantic",
                          "rich"}
+
+
+def test_an_interrupted_command_speaks_of_resume_where_it_can() -> None:
+    commands: Any = get_command(app)
+    assert set(RESUMABLE) == {name for name, command in commands.commands.items()
+                              if any("--resume" in option.opts for option in command.params)}
 
 
 def test_list_names_what_lies_in_the_tree(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

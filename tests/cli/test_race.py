@@ -7,10 +7,12 @@ import pytest
 
 from harness.catalog.discover import Catalog
 from harness.cli.ask import asked_plan
-from harness.cli.race import Asked, How, measured, race, refuse_page
+from harness.cli.kept import kept_first, measured
+from harness.cli.race import Asked, How, race, refuse_page
 from harness.errors import UsageError
 from harness.plan.attempt import Attempt
 from harness.plan.expand import expand, missing
+from harness.record.read import StoredRun, find_runs
 from harness.record.schema import Status
 from harness.record.write import RunWriter, write_machine
 from harness.run.bench import Bench, this_bench
@@ -62,6 +64,26 @@ def test_resuming_asks_again_for_what_was_skipped(tmp_path: Path) -> None:
         record(attempt, bench, status)
     left = missing(attempts, measured(bench.folder), content)
     assert [attempt.repetition for attempt in left] == [1, 2]
+
+
+def test_a_search_that_goes_on_takes_what_was_measured_once_each_and_then_measures(tmp_path: Path) -> None:
+    catalog = Catalog(ROOT / "tests" / "toys")
+    bench = this_bench(catalog, tmp_path)
+    first, second = expand(asked_plan(catalog, ["calm"], ["echo"], "brief", [], {}, repetitions=2), catalog, 1)
+    write_machine(bench.results, bench.machine.id, {})
+    for status in ("ok", "void", "ok"):
+        record(first, bench, status)
+    kept = {run.folder.name for run in find_runs(bench.folder).runs if run.meta.status == "ok"}
+
+    def run(attempt: Attempt, _upcoming: Attempt | None) -> StoredRun:
+        record(attempt, bench, "ok")
+        return max(find_runs(bench.folder).runs, key=lambda each: each.folder.name)
+
+    resumed = kept_first(run, bench.folder)
+    given = [resumed(attempt, None) for attempt in (first, second, first, first)]
+    assert {given[0].folder.name, given[2].folder.name} == kept
+    assert [each.meta.repetition for each in given] == [0, 1, 0, 0]
+    assert len({each.folder for each in given}) == 4
 
 
 def record(attempt: Attempt, bench: Bench, status: Status) -> None:
