@@ -85,8 +85,17 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     bin_ = environment([CATALOG.workload("fraud").lock, setup.lock], displaced=setup.displaces).python.parent
     told, http_port = surroundings(bin_, tmp_path), free_port()
     with a_ray(bin_, told) as address:
-        subprocess.run([bin_ / "serve", "start", "--address", address, "--http-host", "127.0.0.1",
-                        "--http-port", str(http_port)], env=told, check=True, timeout=START_S, capture_output=True)
+        command = [bin_ / "serve", "start", "--address", address, "--http-host", "127.0.0.1",
+                   "--http-port", str(http_port)]
+        tries: list[subprocess.CompletedProcess[str]] = []
+
+        def serving() -> bool:
+            """Whether its Serve runs; a head that answers for its health may still lack the node that it is on."""
+            tries.append(subprocess.run(command, env=told, check=False, timeout=START_S, capture_output=True,
+                                        text=True))
+            return not tries[-1].returncode
+
+        assert eventually(serving, START_S), tries[-1].stderr
         yield Cluster(address, http_port)
 
 
