@@ -82,6 +82,11 @@ class Board:
         self["busy_since_s"] = 0.0
         self["running"] = 0
 
+    def busy_s(self, now_s: float) -> float:
+        """For how long the present batch has run; 0 while nothing runs. It may end at any time, so it is read once."""
+        since_s = self["busy_since_s"]
+        return now_s - since_s if since_s else 0.0
+
     def running(self) -> list[int]:
         """Ids of the jobs that were running when last heard of."""
         first = self._at["running_0"]

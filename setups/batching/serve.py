@@ -178,7 +178,7 @@ def keep(deployment: Deployment) -> None:
     now_s = time.monotonic()
     for child, board in deployment.models():
         limit_s = max(deployment.settings.hung_after_s, HUNG_TIMES * board["expected_s"])
-        if child.process is not None and board["busy_since_s"] and now_s - board["busy_since_s"] > limit_s:
+        if child.process is not None and board.busy_s(now_s) > limit_s:
             print(f"{child.name} hangs in a batch; killed", file=sys.stderr, flush=True)
             deployment.board.add("hung")
             child.kill()
