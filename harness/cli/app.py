@@ -193,6 +193,7 @@ Fleets = Annotated[str, typer.Option(help="How replicas are kept, for example po
 Instances = Annotated[Names, typer.Option("--instance", help="SETUP=INSTANCE of the price list; repeatable.")]
 Speeds = Annotated[Names, typer.Option(help="SETUP=FACTOR: how fast its instance is ASSUMED to be, against here.")]
 Carries = Annotated[Names, typer.Option(help="SETUP=REQ/S that one replica carries, instead of what was measured.")]
+Machines = Annotated[Names, typer.Option("--machine", help="SETUP=ID of the machine whose records of it count.")]
 PriceList = Annotated[Path | None, typer.Option("--price-list", help="A TOML of prices/ instead of the newest one.")]
 
 
@@ -208,6 +209,7 @@ def bill(
     instance: Instances = None,
     speed: Speeds = None,
     carries: Carries = None,
+    machine: Machines = None,
     price_list: PriceList = None,
     json: Json = False,
 ) -> None:
@@ -218,7 +220,7 @@ def bill(
 
     raise typer.Exit(bills.bill(Question(
         workload, slo, demand, names(setup), fleet, results, price or [], instance or [], speed or [], carries or [],
-        price_list), json))
+        price_list, machine or []), json))
 
 
 @app.command()
@@ -252,6 +254,7 @@ def decide(
     instance: Instances = None,
     speed: Speeds = None,
     carries: Carries = None,
+    machine: Machines = None,
     price_list: PriceList = None,
     out: Annotated[Path | None, typer.Option(help="Folder to number the record in: docs/decisions.")] = None,
     report: Annotated[Path | None, typer.Option(help="Folder for the decision's notebook and page.")] = None,
@@ -272,7 +275,7 @@ def decide(
             raise UsageError(f"{flag} is missing", "give --workload, --slo and --demand, or --recheck FILE")
     raise typer.Exit(decisions.decide(
         Question(workload, slo or [], demand, names(setup), fleet, results, price or [], instance or [], speed or [],
-                 carries or [], price_list), Wishes(must, weights, worth, error), out, report, json))
+                 carries or [], price_list, machine or []), Wishes(must, weights, worth, error), out, report, json))
 
 
 @app.command()

@@ -66,7 +66,8 @@ def again(path: Path, results: Path, demand: str, prices: Sequence[str], as_json
     question = Question(decided.workload, list(told["slo"]), demand or str(told["demand"]), [decided.setup],
                         str(told["fleet"]), results, prices or _own(told, "price", decided.setup),
                         _own(told, "instance", decided.setup), _own(told, "speed", decided.setup), [],
-                        Path(told["price_list"]) if told["price_list"] else None)
+                        Path(told["price_list"]) if told["price_list"] else None,
+                        _own(told, "machine", decided.setup))
     if prices and decided.setup not in parse_prices(prices):
         raise UsageError(f"--price {prices[0]}: the record chose {decided.setup}, whose price alone is looked at",
                          f"write --price '{decided.setup}=USD/h'")
@@ -135,7 +136,7 @@ def _written(answer: Answer, question: Question, wishes: Wishes, out: Path) -> P
 
 def _own(told: Mapping[str, Any], option: str, setup: str) -> list[str]:
     """What a record's option SETUP=VALUE says of this setup."""
-    return [each for each in told[option] if each.partition("=")[0].strip() == setup]
+    return [each for each in told.get(option, []) if each.partition("=")[0].strip() == setup]
 
 
 def _show(answer: Answer) -> None:

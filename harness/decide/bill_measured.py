@@ -1,4 +1,5 @@
-"""What was measured of each setup, judged by the promise asked for: of one machine, and of one setting of its knobs."""
+"""What was measured of each setup, judged by the promise asked for: of one machine (or each setup's own, where it is
+said), and of one setting of its knobs."""
 
 import hashlib
 import json
@@ -35,8 +36,9 @@ class Asked:
     """The question: a workload, its promise (clause to bound), and what money is known.
 
     `prices` are USD an hour by setup, `instances` names of the price list by setup, `speeds` assumed factors by setup,
-    `carries` requests a second by setup where nothing was measured. `today` dates the prices' age. `usual` has the
-    default knobs of every setup that may be named, recorded or not.
+    `carries` requests a second by setup where nothing was measured, `machines` the machine by setup whose records alone
+    count for it. `today` dates the prices' age. `usual` has the default knobs of every setup that may be named,
+    recorded or not.
     """
 
     workload: str
@@ -49,6 +51,11 @@ class Asked:
     speeds: Mapping[str, float] = field(default_factory=dict)
     carries: Mapping[str, float] = field(default_factory=dict)
     usual: Mapping[str, Mapping[str, Knob]] = field(default_factory=dict)
+    machines: Mapping[str, str] = field(default_factory=dict)
+
+    def wants(self, arm: str, machine: str) -> bool:
+        """Whether records of this setup on that machine count."""
+        return (not self.setups or arm in self.setups) and self.machines.get(arm, machine) == machine
 
     @property
     def promise(self) -> str:
@@ -110,7 +117,7 @@ def opened(results: Path, asked: Asked) -> tuple[Opened, ...]:
     """The open-loop runs of the workload and setups asked for, with their rows: read once, judged by many promises."""
     runs = selected(results) if results.is_dir() else ()
     wanted = [run for run in runs if run.meta.workload == asked.workload
-              and (not asked.setups or run.meta.arm in asked.setups)
+              and asked.wants(run.meta.arm, run.meta.machine_id)
               and not any(stage["arrivals"] == "closed" for stage in run.meta.scenario_resolved["stage"])]
     return tuple(Opened(run, read_view(run), run.probes()) for run in told(wanted))
 
@@ -124,10 +131,10 @@ def told(runs: Sequence[StoredRun]) -> list[StoredRun]:
 
 def measured(results: Path, asked: Asked, runs: Sequence[Opened]) -> dict[str, Measured]:
     """What is known of each setup: of its newest setting alone, for settings are not repetitions of each other. Raises
-    TailraceError where the records are of two machines."""
+    TailraceError where the records of setups whose machine is not said are of two machines."""
     found = [each for each in (find_capacities(results) if results.is_dir() else ())
              if each.workload == asked.workload and same_promise(each.promise, asked.slo) and each.rate.value > 0
-             and (not asked.setups or each.arm in asked.setups)]
+             and asked.wants(each.arm, each.machine_id)]
     _one_machine(results, asked, [*((each.run.meta.machine_id, each.run.meta.arm) for each in runs),
                                   *((each.machine_id, each.arm) for each in found)])
     names = dict.fromkeys([*(each.run.meta.arm for each in runs), *(each.arm for each in found)])
@@ -143,11 +150,13 @@ def same_promise(text: str, slo: Mapping[str, str]) -> bool:
 
 
 def _one_machine(results: Path, asked: Asked, seen: Sequence[tuple[str, str]]) -> None:
-    machines = sorted({machine for machine, arm in seen if machine and arm not in asked.carries})
+    machines = sorted({machine for machine, arm in seen
+                       if machine and arm not in asked.carries and arm not in asked.machines})
     if len(machines) > 1:
         raise TailraceError(f"{results}: the records of {asked.workload} are of {len(machines)} machines "
                             f"({', '.join(machines[:3])}), and a bill compares setups on one",
-                            f"name one machine's folder: --results {results / machines[0]}")
+                            f"name one machine's folder, --results {results / machines[0]}, or say whose records count "
+                            f"for which setup: --machine SETUP={machines[0]}")
 
 
 def _of_newest(asked: Asked, runs: Sequence[Opened], searches: Sequence[Capacity]) -> Measured:

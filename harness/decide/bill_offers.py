@@ -37,11 +37,16 @@ class Offered:
 
 def offered(results: Path, asked: Asked, runs: Sequence[Opened]) -> Offered:
     """What the records below `results` offer; `runs` are those that `opened` read. Raises TailraceError when they know
-    nothing of the workload, or are of two machines; UsageError for a setup that nobody knows."""
+    nothing of the workload, or are of two machines; UsageError for a setup that nobody knows, or on a machine that has
+    no record of it."""
     found = measured(results, asked, runs)
     known = sorted({*found, *asked.carries})
     check_names(asked, list(found))
     unknown = [name for name in asked.setups if name not in known]
+    for name, machine in asked.machines.items():
+        if name not in found and (name in asked.setups or not asked.setups):
+            raise UsageError(f"--machine {name}={machine}: {results} holds no record of {name} on {asked.workload} "
+                             "from that machine", "name a machine whose folder there holds runs of that setup")
     if not known:
         raise TailraceError(f"{results}: nothing is recorded of workload '{asked.workload}'",
                             "measure it with `tailrace run` or `tailrace capacity`, or give --carries SETUP=REQ/S")
@@ -64,7 +69,7 @@ def check_names(asked: Asked, known: Sequence[str]) -> None:
     """Raises UsageError where money is said of a setup that is neither `known` nor may be named."""
     names = sorted({*known, *asked.usual})
     for flag, table in (("--price", asked.prices), ("--instance", asked.instances), ("--speed", asked.speeds),
-                        ("--carries", asked.carries)):
+                        ("--carries", asked.carries), ("--machine", asked.machines)):
         for name in table:
             if name not in names:
                 raise UsageError(f"{flag} {name}=…: unknown setup '{name}'", nearest(name, names))
@@ -186,7 +191,7 @@ def _priced(asked: Asked, offer: Offer, found: Measured | None) -> Offer:
         instance = _alike(asked.list_, offer.setup, int(cpus), machine)
     words = f"price list {asked.list_.name}, checked {age_words(instance, asked.today)}"
     return replace(offer, hourly_usd=instance.hourly_usd, instance=f"{instance.name} ({instance.cloud})",
-                   price_words=words, measured_on=_share(found, instance.vcpus))
+                   price_words=words, measured_on=_share(found, instance.vcpus, asked.machines.get(offer.setup, "")))
 
 
 def _machine(found: Measured | None) -> tuple[dict[str, Any], int]:
@@ -197,9 +202,10 @@ def _machine(found: Measured | None) -> tuple[dict[str, Any], int]:
     return read_machine(found.newest.folder.parent), had or len(found.newest.meta.server_cpus)
 
 
-def _share(found: Measured | None, vcpus: int) -> str:
-    """What of the measured machine the replica had, beside what is paid."""
+def _share(found: Measured | None, vcpus: int, named: str) -> str:
+    """What of the measured machine (by its name, where one was asked for) the replica had, beside what is paid."""
     machine, had = _machine(found)
     of = f" of the {machine['cpus']} CPUs" if machine.get("cpus") else " CPUs"
-    said = f"Measured with {had}{of} of the measured machine; the whole instance ({vcpus} vCPUs) is paid."
+    where = named or "the measured machine"
+    said = f"Measured with {had}{of} of {where}; the whole instance ({vcpus} vCPUs) is paid."
     return said if had else ""

@@ -33,6 +33,7 @@ class Question:
     speeds: Sequence[str]
     carries: Sequence[str]
     price_list: Path | None
+    machines: Sequence[str] = ()
 
 
 def asked(question: Question, today: date) -> tuple[Asked, Curve, Fleet]:
@@ -45,7 +46,7 @@ def asked(question: Question, today: date) -> tuple[Asked, Curve, Fleet]:
     return (Asked(question.workload, parse_slo(question.slo), listed, today, question.setups,
                   parse_prices(question.prices), _pairs("--instance", question.instances),
                   _factors("--speed", question.speeds), _factors("--carries", question.carries),
-                  usual),
+                  usual, _pairs("--machine", question.machines)),
             find_demand(catalog, question.demand), parse_fleet(question.fleet))
 
 

@@ -39,4 +39,5 @@ def _told(question: Question, wishes: Wishes) -> dict[str, Any]:
             "setup": list(question.setups), "fleet": question.fleet, "must": wishes.must, "weights": wishes.weights,
             "worth": wishes.worth, "error": wishes.error, "price": list(question.prices),
             "instance": list(question.instances), "speed": list(question.speeds), "carries": list(question.carries),
+            "machine": list(question.machines),
             "price_list": str(question.price_list) if question.price_list else ""}

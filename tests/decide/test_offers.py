@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
@@ -131,6 +132,28 @@ def test_two_machines_are_refused_in_one_sentence(results: Path, runs: Sequence[
         offered(results, ASKED, [*runs, *changed(runs, "flask", machine_id="another")])
 
 
+def test_each_setup_counts_on_the_machine_that_is_said(results: Path) -> None:
+    (here,) = (path.name for path in results.iterdir())
+    shutil.copytree(results / here, results / "another")
+    for told_of in (results / "another").glob("*/run.json"):
+        meta = json.loads(told_of.read_text("utf-8"))
+        told_of.write_text(json.dumps({**meta, "machine_id": "another"}))
+
+    def offers(**machines: str) -> dict[str, str]:
+        asked = replace(ASKED, machines=machines)
+        return {each.setup: each.measured_on for each in offered(results, asked, opened(results, asked)).offers}
+
+    with pytest.raises(TailraceError, match=r"of 2 machines .*--machine SETUP="):
+        offers()
+    with pytest.raises(TailraceError, match=r"of 2 machines"):
+        offers(flask="another")
+    words = offers(flask="another", fastapi=here)
+    assert words["flask"].startswith("Measured with 3 of the 4 CPUs of another;")
+    assert words["fastapi"].startswith(f"Measured with 3 of the 4 CPUs of {here};")
+    with pytest.raises(UsageError, match=r"--machine flask=elsewhere: .* holds no record of flask on fraud"):
+        offers(flask="elsewhere", fastapi=here)
+
+
 def test_probes_of_a_search_tell_of_a_setup_only_where_nothing_else_does(results: Path) -> None:
     runs = selected(results)
     first = next(run for run in runs if run.meta.setup == "flask")
@@ -163,7 +186,7 @@ def test_an_unknown_setup_or_workload_gets_one_sentence(results: Path, runs: Seq
         offered(tmp_path, replace(ASKED, workload="none"), ())
 
 
-@pytest.mark.parametrize("what", ["prices", "instances", "speeds", "carries"])
+@pytest.mark.parametrize("what", ["prices", "instances", "speeds", "carries", "machines"])
 def test_money_said_of_a_setup_that_nobody_knows_gets_one_sentence(what: str) -> None:
     asked = replace(ASKED, usual={"flask": {}, "triton": {}}, **{what: {"flsk": 1.0}})
     with pytest.raises(UsageError, match=r"unknown setup 'flsk'.*did you mean 'flask'"):

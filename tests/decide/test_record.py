@@ -114,16 +114,18 @@ def test_a_label_stands_where_the_figure_is_and_no_run_where_it_is_not(written: 
 
 def test_what_was_given_is_all_in_the_record_and_asks_the_same_again(results: Path, tmp_path: Path) -> None:
     out, prices = tmp_path / "my decisions", tmp_path / "prices.toml"
+    (machine,) = results.iterdir()
     prices.write_text((ROOT / "prices" / "2026-11.toml").read_text())
     asked = question(results, slo=["p(50)<25ms", "errors<1%"], setups=["flask", "fastapi"], fleet="spare=2",
                      instances=["fastapi=c7i.xlarge"], speeds=["fastapi=1.5"], carries=["fastapi=400"],
-                     price_list=prices)
+                     price_list=prices, machines=[f"flask={machine.name}"])
     assert command.decide(asked, Wishes("gpu=no", "latency=2", 0.04, 0.03), out, None, as_json=True) == Exit.OK
     (first,) = out.iterdir()
     text = first.read_text()
     given = read_decided(first).question
     assert (given["setup"], given["worth"], given["error"]) == (["flask", "fastapi"], 0.04, 0.03)
-    for line in ('setup = ["flask", "fastapi"]', "worth = 0.04", "error = 0.03", 'carries = ["fastapi=400"]'):
+    for line in ('setup = ["flask", "fastapi"]', "worth = 0.04", "error = 0.03", 'carries = ["fastapi=400"]',
+                 f'machine = ["flask={machine.name}"]'):
         assert line in text.splitlines()
     assert "(as given). Computed from \\[G\\]." in text
     (again,) = re.findall(r"^(tailrace decide --workload .*)$", text, flags=re.M)
