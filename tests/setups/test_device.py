@@ -50,8 +50,8 @@ def test_workers_prepare_and_one_owner_computes(deploy: Deploy, setup: str) -> N
     assert reply.json() == {"y": 9}
     told = parts(reply.headers)
     assert list(told) == ["queue", "wait", "model", "copy", "kernel"]
-    assert 50 <= told["kernel"] < 150
-    assert 20 + told["kernel"] <= told["model"] < min(300, took_ms)
+    assert told["kernel"] >= 50
+    assert 20 + told["kernel"] <= told["model"] < took_ms
     assert len(server.processes("batching.owner")) == 1
     assert len(server.processes("batching.worker")) == 2
 

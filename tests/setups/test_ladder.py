@@ -22,7 +22,7 @@ def test_where_the_time_went_is_told(served: Deployment) -> None:
     reply, took_ms = served.timed({"x": 3, "ms": 20})
     times = dict(part.strip().split(";dur=") for part in reply.headers["server-timing"].split(","))
     assert reply.json() == {"y": 9}
-    assert 20 <= float(times["model"]) < min(200, took_ms)
+    assert 20 <= float(times["model"]) < took_ms
 
 
 @pytest.mark.parametrize("served", BATCHING, indirect=True)
